@@ -1,0 +1,2 @@
+//! The `vaultlab` program.
+fn main() {}
