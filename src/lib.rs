@@ -1,1 +1,7 @@
-//! lab
+//! A real Vault with real databases: started, initialised, provisioned, rotated and *proven*.
+
+pub mod report;
+pub mod secret;
+pub mod state;
+
+pub use secret::Secret;

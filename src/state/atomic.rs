@@ -1,0 +1,109 @@
+//! Files that are either the old or the new one, never half of one.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::StateError;
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// 0600: it holds, or leads to, secrets.
+    Private,
+    /// 0644: a service that runs as another user reads it.
+    Shared,
+}
+
+/// Writes `bytes` to `path` by temp file + fsync + rename, so that a reader sees the old content
+/// or the new, and a crash leaves one of them. The folder is made (0700) when it is missing.
+pub fn write_atomic(path: &Path, bytes: &[u8], visibility: Visibility) -> Result<(), StateError> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    make_private_folder(folder)?;
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
+        let mode = match visibility {
+            Visibility::Private => 0o600,
+            Visibility::Shared => 0o644,
+        };
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| e.error)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(StateError::io("write", path))
+}
+
+/// Makes a folder (and its parents) that only its owner may enter. An existing one is left as it is.
+pub(super) fn make_private_folder(folder: &Path) -> Result<(), StateError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(StateError::io("create the folder", folder))
+}
+
+/// [`write_atomic`] of a value as indented JSON.
+pub fn write_json<T: Serialize>(path: &Path, value: &T, visibility: Visibility) -> Result<(), StateError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| StateError::Damaged { path: path.into(), cause: e.to_string() })?;
+    bytes.push(b'\n');
+    write_atomic(path, &bytes, visibility)
+}
+
+/// A state file's value; `None` when there is no such file. The file's `version` must not exceed
+/// `supported`.
+pub fn read_json<T: DeserializeOwned>(path: &Path, supported: u32) -> Result<Option<T>, StateError> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(StateError::io("read", path)(e)),
+    };
+    let damaged = |e: serde_json::Error| StateError::Damaged { path: path.into(), cause: e.to_string() };
+    let Versioned { version: found } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if found > supported {
+        return Err(StateError::Newer { path: path.into(), found, supported });
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_file_is_0600_and_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/file");
+        write_atomic(&path, b"one", Visibility::Private).unwrap();
+        write_atomic(&path, b"two", Visibility::Private).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temp file is left");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        fs::write(&path, r#"{"version": 9}"#).unwrap();
+        let error = read_json::<serde_json::Value>(&path, 1).unwrap_err().to_string();
+        assert!(error.contains("newer vaultlab (format 9"), "{error}");
+        fs::write(&path, r#"{"version": "#).unwrap();
+        assert!(read_json::<serde_json::Value>(&path, 1).unwrap_err().to_string().contains("damaged"));
+    }
+}

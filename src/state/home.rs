@@ -1,0 +1,224 @@
+//! Where labs are kept.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::StateError;
+use super::atomic::make_private_folder;
+
+/// The folder that holds every lab of a user: `$VAULTLAB_HOME`, else `vaultlab` in the XDG state
+/// folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+    service_root: PathBuf,
+}
+
+/// One lab's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabDir {
+    name: String,
+    path: PathBuf,
+    service_path: PathBuf,
+}
+
+impl Home {
+    /// The home of the current user.
+    pub fn discover() -> Result<Self, StateError> {
+        use etcetera::BaseStrategy as _;
+        let root = if let Some(path) = std::env::var_os("VAULTLAB_HOME").filter(|v| !v.is_empty()) {
+            PathBuf::from(path)
+        } else {
+            let base = etcetera::base_strategy::Xdg::new().map_err(|_| StateError::NoHome)?;
+            base.state_dir().ok_or(StateError::NoHome)?.join("vaultlab")
+        };
+        Self::at(&root)
+    }
+
+    /// A home at a given folder, which is made when it is missing.
+    ///
+    /// As root, services run as other users. When they cannot pass through the folders above
+    /// `root`, their data lives under `/var/lib/vaultlab` instead; secrets stay under `root`.
+    pub fn at(root: &Path) -> Result<Self, StateError> {
+        let root = std::path::absolute(root).map_err(StateError::io("resolve", root))?;
+        make_private_folder(&root)?;
+        let root = root.canonicalize().map_err(StateError::io("resolve", &root))?;
+        let service_root =
+            if nix::unistd::geteuid().is_root() { root_service_folder(&root)? } else { root.clone() };
+        Ok(Self { root, service_root })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Initialised data folders, one per key, that labs start from.
+    pub fn templates(&self) -> PathBuf {
+        self.service_root.join("templates")
+    }
+
+    /// The folder of the lab called `name`; nothing is made.
+    pub fn lab(&self, name: &str) -> Result<LabDir, StateError> {
+        if !valid_lab_name(name) {
+            return Err(StateError::Name { name: name.into() });
+        }
+        Ok(LabDir {
+            name: name.into(),
+            path: self.root.join("labs").join(name),
+            service_path: self.service_root.join("services").join(name),
+        })
+    }
+
+    /// The labs that have a folder, by name.
+    pub fn labs(&self) -> Result<Vec<LabDir>, StateError> {
+        let folder = self.root.join("labs");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(StateError::io("list", folder)(e)),
+        };
+        let mut names: Vec<String> = entries
+            .filter_map(Result::ok)
+            .filter(|e| e.path().is_dir())
+            .filter_map(|e| e.file_name().into_string().ok())
+            .filter(|name| valid_lab_name(name))
+            .collect();
+        names.sort();
+        names.iter().map(|name| self.lab(name)).collect()
+    }
+}
+
+/// Root's services run as `postgres`, `mysql` or `nobody`: their folders must be passable to all,
+/// which `/root` is not. Folders that are ours are made passable (0711); others are left alone.
+fn root_service_folder(root: &Path) -> Result<PathBuf, StateError> {
+    let passable = |p: &Path| fs::metadata(p).is_ok_and(|m| m.permissions().mode() & 0o001 != 0);
+    let folder = if root.ancestors().skip(1).all(passable) {
+        root.to_path_buf()
+    } else {
+        let digest = Sha256::digest(root.as_os_str().as_encoded_bytes());
+        let id = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+        PathBuf::from("/var/lib/vaultlab").join(format!("{id:08x}"))
+    };
+    fs::create_dir_all(&folder).map_err(StateError::io("create the folder", &folder))?;
+    for ours in folder.ancestors().take_while(|p| *p == folder || p.ends_with("var/lib/vaultlab")) {
+        fs::set_permissions(ours, fs::Permissions::from_mode(0o711))
+            .map_err(StateError::io("set the mode of", ours))?;
+    }
+    Ok(folder)
+}
+
+impl LabDir {
+    /// The lab's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The folder with the manifest and the secret files (0700).
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the lab has been made.
+    pub fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Makes the folder.
+    pub fn create(&self) -> Result<(), StateError> {
+        make_private_folder(&self.path)
+    }
+
+    /// Removes everything the lab keeps on disk.
+    pub fn remove(&self) -> Result<(), StateError> {
+        for path in [&self.service_path, &self.path] {
+            match fs::remove_dir_all(path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StateError::io("remove", path)(e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What runs for the lab, and where.
+    pub fn manifest(&self) -> PathBuf {
+        self.path.join("manifest.json")
+    }
+
+    /// Unseal keys and root token.
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys.json")
+    }
+
+    /// Superuser and first admin passwords of the databases.
+    pub fn accounts(&self) -> PathBuf {
+        self.path.join("accounts.json")
+    }
+
+    /// What happened, one JSON object a line.
+    pub fn events(&self) -> PathBuf {
+        self.path.join("events.jsonl")
+    }
+
+    /// The lock's file.
+    pub fn lock(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// The default place where an AppRole's role_id and secret_id are delivered.
+    pub fn delivery(&self, approle: &str) -> PathBuf {
+        self.path.join("delivery").join(approle)
+    }
+
+    /// The folders of all services: passable to the users they run as.
+    pub fn services(&self) -> &Path {
+        &self.service_path
+    }
+
+    /// One service's folder: data, configuration and log.
+    pub fn service(&self, service: &str) -> PathBuf {
+        self.service_path.join(service)
+    }
+}
+
+/// Whether `name` can be a folder, a container and a network name: 1 to 63 of `a-z 0-9 - _`,
+/// starting with a letter or digit.
+pub fn valid_lab_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 63 && name.starts_with(legal) && name.chars().all(|c| legal(c) || c == '-' || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_would_escape_the_folder_are_refused() {
+        for name in ["", "..", "a/b", "-x", "A", "a b", "a.b", &"x".repeat(64)] {
+            assert!(!valid_lab_name(name), "{name:?}");
+        }
+        for name in ["notes", "a", "0-1_x", &"x".repeat(63)] {
+            assert!(valid_lab_name(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn labs_are_listed_by_name_and_removed_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path()).unwrap();
+        assert!(home.labs().unwrap().is_empty());
+        for name in ["b", "a"] {
+            home.lab(name).unwrap().create().unwrap();
+        }
+        let labs = home.labs().unwrap();
+        assert_eq!(labs.iter().map(LabDir::name).collect::<Vec<_>>(), ["a", "b"]);
+        labs[0].remove().unwrap();
+        labs[0].remove().unwrap();
+        assert!(!labs[0].exists() && labs[1].exists());
+    }
+}

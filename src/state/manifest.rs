@@ -1,0 +1,70 @@
+//! What runs for a lab.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{LabDir, StateError, Visibility, read_json, write_json};
+
+const VERSION: u32 = 1;
+
+/// The lab as it was last brought up (`manifest.json`). It holds no secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    version: u32,
+    /// The lab file it came from; none for the lab inside the binary.
+    pub lab_file: Option<PathBuf>,
+    /// When the lab was first made.
+    pub created_at: Timestamp,
+    /// Which runtime its services are in.
+    pub runtime: String,
+    /// By service name.
+    #[serde(default)]
+    pub services: BTreeMap<String, ServiceRecord>,
+}
+
+/// One service of the process runtime. Written before its program is started, so that a crash in
+/// between leaves a trace to find it by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// `vault`, `postgres` or `mysql`.
+    pub kind: String,
+    /// The program's path.
+    pub program: PathBuf,
+    /// What the program says of itself.
+    pub program_version: String,
+    /// Port on 127.0.0.1; kept across restarts.
+    pub port: u16,
+    /// Process id; none while it is stopped.
+    pub pid: Option<u32>,
+    /// Start time of that process as the system counts it (clock ticks since boot on Linux), so
+    /// that another process with a recycled pid is never taken for it.
+    pub started: Option<u64>,
+    /// Hash of what the data folder was initialised from.
+    pub template: Option<String>,
+}
+
+impl Manifest {
+    /// A manifest with no services.
+    pub fn new(runtime: impl Into<String>, lab_file: Option<PathBuf>) -> Self {
+        Self {
+            version: VERSION,
+            lab_file,
+            created_at: Timestamp::now(),
+            runtime: runtime.into(),
+            services: BTreeMap::new(),
+        }
+    }
+
+    /// The lab's manifest; `None` when it was never up.
+    pub fn load(lab: &LabDir) -> Result<Option<Self>, StateError> {
+        read_json(&lab.manifest(), VERSION)
+    }
+
+    /// Saves it.
+    pub fn save(&self, lab: &LabDir) -> Result<(), StateError> {
+        write_json(&lab.manifest(), self, Visibility::Private)
+    }
+}

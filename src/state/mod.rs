@@ -1,0 +1,81 @@
+//! What a lab keeps on disk: its folder, manifest, lock and secret files.
+//!
+//! Everything is written by temp file + fsync + rename; files that hold secrets are 0600.
+
+mod accounts;
+mod atomic;
+mod home;
+mod keys;
+mod lock;
+mod manifest;
+
+pub use accounts::{Accounts, Credentials, DatabaseAccounts};
+pub use atomic::{Visibility, read_json, write_atomic, write_json};
+pub use home::{Home, LabDir, valid_lab_name};
+pub use keys::{KeyStore, VaultKeys};
+pub use lock::{LabLock, LockHolder};
+pub use manifest::{Manifest, ServiceRecord};
+
+use std::path::PathBuf;
+
+/// Why the state on disk could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// No home folder is known and `VAULTLAB_HOME` is not set.
+    #[error("cannot find a folder for the state of labs: neither VAULTLAB_HOME nor a home folder is known")]
+    NoHome,
+    /// A file or folder operation failed.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as in "write".
+        operation: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A state file does not parse.
+    #[error("{} is damaged: {cause}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A state file was written by a newer version.
+    #[error("{} was written by a newer vaultlab (format {found}, this one reads up to {supported})", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The format it has.
+        found: u32,
+        /// The newest format this version reads.
+        supported: u32,
+    },
+    /// Another vaultlab works on the lab.
+    #[error("lab {lab} is being changed by {holder}")]
+    Locked {
+        /// The lab's name.
+        lab: String,
+        /// Who holds the lock.
+        holder: LockHolder,
+    },
+    /// A lab name that would be unsafe as a folder or container name.
+    #[error(
+        "{name:?} is not a lab name: use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit"
+    )]
+    Name {
+        /// The name as given.
+        name: String,
+    },
+}
+
+impl StateError {
+    pub(crate) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { operation, path, source }
+    }
+}
