@@ -2,6 +2,7 @@
 
 pub mod report;
 pub mod secret;
+pub mod spec;
 pub mod state;
 
 pub use secret::Secret;
