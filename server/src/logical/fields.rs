@@ -1,0 +1,283 @@
+//! Typed access to request data, as lenient as Vault: numbers as strings, lists as comma text.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Error, Object, Response};
+use crate::duration;
+
+/// Typed access to a JSON object. A field that is absent or null is `None`; one of the wrong type
+/// is an error response naming it.
+#[derive(Clone, Copy)]
+pub struct Fields<'a> {
+    data: &'a Object,
+}
+
+impl<'a> Fields<'a> {
+    /// Access to `data`.
+    pub fn new(data: &'a Object) -> Self {
+        Self { data }
+    }
+
+    /// The raw value; null counts as absent.
+    pub fn value(&self, name: &str) -> Option<&'a Value> {
+        self.data.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether the field is given (and not null).
+    pub fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// A string; numbers and booleans become their text.
+    pub fn string(&self, name: &str) -> Result<Option<String>, Error> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::Bool(flag)) => Ok(Some(if *flag { "1" } else { "0" }.to_owned())),
+            Some(other) => Err(wrong_type(name, "string", other)),
+        }
+    }
+
+    /// A string, or an error response `missing <name>` when it is absent or empty.
+    pub fn required_string(&self, name: &str) -> Result<String, Error> {
+        self.string(name)?
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| Error::bad_request(format!("missing {name}")))
+    }
+
+    /// A boolean; `"true"`, `"1"`, `1` and so on are accepted as Go's `ParseBool` does.
+    pub fn bool(&self, name: &str) -> Result<Option<bool>, Error> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(Value::Number(number)) => Ok(Some(number.as_f64() != Some(0.0))),
+            Some(value @ Value::String(text)) => match text.as_str() {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
+                "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
+                _ => Err(wrong_type(name, "bool", value)),
+            },
+            Some(other) => Err(wrong_type(name, "bool", other)),
+        }
+    }
+
+    /// A whole number; numbers in strings are accepted.
+    pub fn int(&self, name: &str) -> Result<Option<i64>, Error> {
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
+        let number = match value {
+            Value::Number(number) => number.as_i64().or_else(|| {
+                number
+                    .as_f64()
+                    .filter(|f| f.fract() == 0.0 && f.abs() < 9e15)
+                    .map(|f| f as i64)
+            }),
+            Value::String(text) if text.is_empty() => Some(0),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Bool(flag) => Some(i64::from(*flag)),
+            _ => None,
+        };
+        number
+            .map(Some)
+            .ok_or_else(|| wrong_type(name, "int", value))
+    }
+
+    /// A duration: seconds or Go's syntax.
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>, Error> {
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
+        duration::parse_value(value).map(Some).map_err(|error| {
+            Error::bad_request(format!(
+                "Field validation failed: error converting input for field {name:?}: {error}"
+            ))
+        })
+    }
+
+    /// A list of strings; a single string is split at commas. Entries are trimmed, empty ones dropped.
+    pub fn comma_strings(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        let texts = match self.value(name) {
+            None => return Ok(None),
+            Some(Value::String(text)) => text.split(',').map(str::to_owned).collect(),
+            Some(_) => self.strings(name)?.unwrap_or_default(),
+        };
+        let kept = texts.iter().map(|text| text.trim().to_owned());
+        Ok(Some(kept.filter(|text| !text.is_empty()).collect()))
+    }
+
+    /// A list of strings; a single string is a list of one.
+    pub fn strings(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
+        let Value::Array(items) = value else {
+            return Ok(self.string(name)?.map(|text| vec![text]));
+        };
+        items
+            .iter()
+            .map(|item| match item {
+                Value::String(text) => Ok(text.clone()),
+                Value::Number(number) => Ok(number.to_string()),
+                Value::Bool(flag) => Ok(if *flag { "1" } else { "0" }.to_owned()),
+                other => Err(wrong_type(name, "list of strings", other)),
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// An object, given as an object or as its JSON text.
+    pub fn object(&self, name: &str) -> Result<Option<Object>, Error> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map.clone())),
+            Some(value @ Value::String(text)) => serde_json::from_str(text)
+                .map(Some)
+                .map_err(|_| wrong_type(name, "map", value)),
+            Some(other) => Err(wrong_type(name, "map", other)),
+        }
+    }
+
+    /// A map of strings: an object, its JSON text, `k=v,k2=v2`, or a list of `k=v`.
+    pub fn string_map(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Error> {
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
+        let pairs = match value {
+            Value::Array(_) => self.strings(name)?.unwrap_or_default(),
+            Value::String(text) if !text.trim_start().starts_with('{') => {
+                text.split(',').map(str::to_owned).collect()
+            }
+            _ => {
+                let object = self.object(name)?.unwrap_or_default();
+                let fields = Fields::new(&object);
+                return object
+                    .keys()
+                    .map(|key| Ok((key.clone(), fields.string(key)?.unwrap_or_default())))
+                    .collect::<Result<_, _>>()
+                    .map(Some);
+            }
+        };
+        pairs
+            .iter()
+            .filter(|pair| !pair.trim().is_empty())
+            .map(|pair| {
+                let (key, text) = pair
+                    .split_once('=')
+                    .ok_or_else(|| wrong_type(name, "map", value))?;
+                Ok((key.trim().to_owned(), text.trim().to_owned()))
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// Adds Vault's warning for fields that aren't `known` to a response.
+    pub fn warn_unknown(&self, known: &[&str], response: &mut Response) {
+        let mut unknown: Vec<&str> = self
+            .data
+            .keys()
+            .map(String::as_str)
+            .filter(|key| !known.contains(key))
+            .collect();
+        if !unknown.is_empty() {
+            unknown.sort_unstable();
+            response.warnings.push(format!(
+                "Endpoint ignored these unrecognized parameters: [{}]",
+                unknown.join(" ")
+            ));
+        }
+    }
+}
+
+fn wrong_type(name: &str, expected: &str, value: &Value) -> Error {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "list",
+        Value::Object(_) => "map",
+    };
+    Error::bad_request(format!(
+        "Field validation failed: error converting input for field {name:?}: expected type '{expected}', got unconvertible type '{found}'"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> Object {
+        match value {
+            Value::Object(map) => map,
+            _ => Object::new(),
+        }
+    }
+
+    #[test]
+    fn lenient_types() {
+        let data = object(json!({
+            "n": "5", "f": 3.0, "yes": "true", "ttl": "1h", "list": "a, b,,c", "items": ["x", 1],
+            "none": null
+        }));
+        let fields = Fields::new(&data);
+        assert_eq!(fields.int("n"), Ok(Some(5)));
+        assert_eq!(fields.int("f"), Ok(Some(3)));
+        assert_eq!(fields.bool("yes"), Ok(Some(true)));
+        assert_eq!(fields.duration("ttl"), Ok(Some(Duration::from_hours(1))));
+        assert_eq!(
+            fields.comma_strings("list").unwrap().unwrap(),
+            ["a", "b", "c"]
+        );
+        assert_eq!(fields.strings("items").unwrap().unwrap(), ["x", "1"]);
+        assert_eq!(fields.string("none"), Ok(None));
+    }
+
+    #[test]
+    fn maps_come_in_four_forms() {
+        for value in [
+            json!({"a": "1"}),
+            json!("{\"a\": 1}"),
+            json!("a=1"),
+            json!(["a=1"]),
+        ] {
+            let data = object(json!({ "m": value }));
+            let map = Fields::new(&data).string_map("m").unwrap().unwrap();
+            assert_eq!(map, BTreeMap::from([("a".to_owned(), "1".to_owned())]));
+        }
+    }
+
+    #[test]
+    fn wrong_types_are_error_responses_that_hide_the_value() {
+        let data = object(json!({"n": "s3cret", "s": ["x"], "b": "maybe", "ttl": "-3"}));
+        let fields = Fields::new(&data);
+        for error in [
+            fields.int("n").unwrap_err(),
+            fields.string("s").unwrap_err(),
+            fields.bool("b").unwrap_err(),
+            fields.duration("ttl").unwrap_err(),
+        ] {
+            assert_eq!(error.status(), 400);
+            assert!(!error.to_string().contains("s3cret"));
+        }
+        assert_eq!(
+            fields.required_string("zz").unwrap_err().to_string(),
+            "missing zz"
+        );
+    }
+
+    #[test]
+    fn unknown_fields_are_a_sorted_warning() {
+        let data = object(json!({"b": 1, "ttl": 1, "a": 1}));
+        let mut response = Response::default();
+        Fields::new(&data).warn_unknown(&["ttl"], &mut response);
+        assert_eq!(
+            response.warnings,
+            ["Endpoint ignored these unrecognized parameters: [a b]"]
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! What a backend answers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{LeaseOptions, Object, Secret, TokenType};
+
+/// A successful answer. `None` in its place means 204 on a write and 404 on a read.
+#[derive(Clone, Default)]
+pub struct Response {
+    /// The envelope's `data`.
+    pub data: Option<Object>,
+    /// A lease for the data: the core registers it and fills `lease_id`.
+    pub secret: Option<Secret>,
+    /// A login: the core creates the token.
+    pub auth: Option<Auth>,
+    /// Warnings for the client.
+    pub warnings: Vec<String>,
+    /// Set by the core when the response was wrapped.
+    pub wrap_info: Option<WrapInfo>,
+    /// A body that is not an envelope (certificates, metrics).
+    pub raw: Option<RawBody>,
+    /// Status other than 200, with the same envelope (KV v2 answers a deleted version 404).
+    pub status: Option<u16>,
+    /// Repeat the data's keys at top level, as `sys/mounts` and others do.
+    pub inject: bool,
+}
+
+impl Response {
+    /// A response with data.
+    pub fn data(data: Object) -> Self {
+        Self {
+            data: Some(data),
+            ..Self::default()
+        }
+    }
+
+    /// A response whose data is a JSON object; other values become no data.
+    pub fn json(value: Value) -> Self {
+        match value {
+            Value::Object(map) => Self::data(map),
+            _ => Self::default(),
+        }
+    }
+
+    /// The answer to a list: `{"keys": […]}`; no keys means 404, as in Vault.
+    pub fn list(keys: Vec<String>) -> Option<Self> {
+        if keys.is_empty() {
+            return None;
+        }
+        let keys = keys.into_iter().map(Value::String).collect();
+        Some(Self::data(Object::from_iter([(
+            "keys".to_owned(),
+            Value::Array(keys),
+        )])))
+    }
+
+    /// The answer to a list that also describes each key: `{"keys": […], "key_info": {…}}`.
+    pub fn list_with_info(entries: Vec<(String, Value)>) -> Option<Self> {
+        let keys = entries.iter().map(|(key, _)| key.clone()).collect();
+        let mut response = Self::list(keys)?;
+        if let Some(data) = &mut response.data {
+            data.insert(
+                "key_info".to_owned(),
+                entries.into_iter().collect::<Object>().into(),
+            );
+        }
+        Some(response)
+    }
+
+    /// A response with one warning.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self {
+            warnings: vec![text.into()],
+            ..Self::default()
+        }
+    }
+
+    /// A body of its own, with a content type.
+    pub fn raw(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self {
+            raw: Some(RawBody {
+                status: 200,
+                content_type,
+                body: body.into(),
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// The same with a status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("secret", &self.secret)
+            .field("warnings", &self.warnings)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A body that is not an envelope.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawBody {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The bytes; empty with status 200 is sent as 204 by nobody: it is sent as it is.
+    pub body: Bytes,
+}
+
+/// A name of an identity at one mount.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alias {
+    /// Name at the mount: the role_id for AppRole, the user name for userpass.
+    pub name: String,
+    /// Metadata for the alias.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A login as a backend asks for it; the core turns it into a token and fills the token fields.
+#[derive(Clone, Default, PartialEq)]
+pub struct Auth {
+    /// Life asked for.
+    pub lease: LeaseOptions,
+    /// What the backend needs to renew it later; never shown.
+    pub internal: Object,
+    /// Display name; the core prefixes the mount's name (`approle`, `userpass-bob`).
+    pub display_name: String,
+    /// Policies of the token (without `default`, which the core adds).
+    pub policies: Vec<String>,
+    /// Metadata shown to the client and kept in the token.
+    pub metadata: BTreeMap<String, String>,
+    /// Identity; none creates no entity.
+    pub alias: Option<Alias>,
+    /// Period of a periodic token; zero for none.
+    pub period: Duration,
+    /// Hard limit; zero for none.
+    pub explicit_max_ttl: Duration,
+    /// Uses; 0 is unlimited.
+    pub num_uses: i64,
+    /// Networks the token may be used from.
+    pub bound_cidrs: Vec<IpNet>,
+    /// Do not add the policy `default`.
+    pub no_default_policy: bool,
+    /// Kind of token asked for.
+    pub token_type: TokenType,
+    /// The token; set by the core.
+    pub client_token: String,
+    /// Its accessor; set by the core.
+    pub accessor: String,
+    /// Policies of the token itself, set by the core (`policies` then holds all of them).
+    pub token_policies: Vec<String>,
+    /// Policies that come from the identity; set by the core.
+    pub identity_policies: Vec<String>,
+    /// Identity entity; set by the core.
+    pub entity_id: String,
+    /// Whether the token has no parent; set by the core.
+    pub orphan: bool,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("display_name", &self.display_name)
+            .field("policies", &self.policies)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a wrapped response waits.
+#[derive(Clone, PartialEq)]
+pub struct WrapInfo {
+    /// The wrapping token.
+    pub token: String,
+    /// Its accessor.
+    pub accessor: String,
+    /// Its life.
+    pub ttl: Duration,
+    /// When it was made.
+    pub creation_time: Timestamp,
+    /// Path whose response it holds.
+    pub creation_path: String,
+    /// Accessor of the token inside, if the response was a login; else empty.
+    pub wrapped_accessor: String,
+}
+
+impl fmt::Debug for WrapInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WrapInfo")
+            .field("ttl", &self.ttl)
+            .field("creation_path", &self.creation_path)
+            .finish_non_exhaustive()
+    }
+}
