@@ -4,5 +4,12 @@ pub mod report;
 pub mod secret;
 pub mod spec;
 pub mod state;
+pub mod vault;
 
 pub use secret::Secret;
+
+/// Chooses ring as the process' TLS provider. With two compiled in, rustls could not choose and
+/// would panic at the first connection; calling this again is harmless.
+pub(crate) fn install_crypto_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

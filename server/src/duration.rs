@@ -64,15 +64,13 @@ fn parse_units(body: &str, text: &str) -> Result<Duration, DurationError> {
             .find(|c: char| !(c.is_ascii_digit() || c == '.'))
             .ok_or_else(|| DurationError::MissingUnit(text.to_owned()))?;
         let (number, after) = rest.split_at(number_end);
-        let unit_end = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
+        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
         if number.is_empty() {
             return Err(DurationError::Invalid(text.to_owned()));
         }
-        let nanos = scaled(number, unit_nanos(unit, text)?)
-            .ok_or_else(|| DurationError::Invalid(text.to_owned()))?;
+        let nanos =
+            scaled(number, unit_nanos(unit, text)?).ok_or_else(|| DurationError::Invalid(text.to_owned()))?;
         total = u64::try_from(nanos)
             .ok()
             .and_then(|n| total.checked_add(Duration::from_nanos(n)))
@@ -93,10 +91,7 @@ fn unit_nanos(unit: &str, text: &str) -> Result<u128, DurationError> {
         "h" => 3_600_000_000_000,
         "d" => 86_400_000_000_000,
         _ => {
-            return Err(DurationError::UnknownUnit {
-                unit: unit.to_owned(),
-                text: text.to_owned(),
-            });
+            return Err(DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() });
         }
     })
 }
@@ -216,10 +211,7 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert_eq!(
-            parse("1y").unwrap_err().to_string(),
-            "time: unknown unit \"y\" in duration \"1y\""
-        );
+        assert_eq!(parse("1y").unwrap_err().to_string(), "time: unknown unit \"y\" in duration \"1y\"");
     }
 
     #[test]

@@ -8,10 +8,7 @@ const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 /// `length` characters of `[0-9A-Za-z]`, uniformly.
 pub fn base62(length: usize) -> String {
     let mut rng = rand::rng();
-    (0..length)
-        .filter_map(|_| BASE62.choose(&mut rng))
-        .map(|byte| char::from(*byte))
-        .collect()
+    (0..length).filter_map(|_| BASE62.choose(&mut rng)).map(|byte| char::from(*byte)).collect()
 }
 
 /// `length` random bytes.

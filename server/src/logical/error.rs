@@ -62,10 +62,7 @@ impl Error {
 
     /// An error response with a status and this text.
     pub fn coded(status: u16, message: impl Into<String>) -> Self {
-        Self::Coded {
-            status,
-            message: message.into(),
-        }
+        Self::Coded { status, message: message.into() }
     }
 
     /// A raw error (status 500) with this text.
@@ -113,23 +110,14 @@ mod tests {
     #[test]
     fn backend_errors_are_plain_and_raw_errors_are_wrapped() {
         let plain = Error::bad_request("unknown role: x");
-        assert_eq!(
-            (plain.status(), plain.client_text()),
-            (400, "unknown role: x".into())
-        );
+        assert_eq!((plain.status(), plain.client_text()), (400, "unknown role: x".into()));
         let raw = Error::internal("boom");
-        assert_eq!(
-            (raw.status(), raw.client_text()),
-            (500, "1 error occurred:\n\t* boom\n\n".into())
-        );
+        assert_eq!((raw.status(), raw.client_text()), (500, "1 error occurred:\n\t* boom\n\n".into()));
     }
 
     #[test]
     fn denial_and_bad_tokens_read_as_in_vault() {
-        assert_eq!(
-            Error::PermissionDenied.client_text(),
-            "1 error occurred:\n\t* permission denied\n\n"
-        );
+        assert_eq!(Error::PermissionDenied.client_text(), "1 error occurred:\n\t* permission denied\n\n");
         assert_eq!(
             Error::InvalidToken.client_text(),
             "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"

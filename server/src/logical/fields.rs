@@ -70,20 +70,15 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let number = match value {
-            Value::Number(number) => number.as_i64().or_else(|| {
-                number
-                    .as_f64()
-                    .filter(|f| f.fract() == 0.0 && f.abs() < 9e15)
-                    .map(|f| f as i64)
-            }),
+            Value::Number(number) => number
+                .as_i64()
+                .or_else(|| number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64)),
             Value::String(text) if text.is_empty() => Some(0),
             Value::String(text) => text.trim().parse().ok(),
             Value::Bool(flag) => Some(i64::from(*flag)),
             _ => None,
         };
-        number
-            .map(Some)
-            .ok_or_else(|| wrong_type(name, "int", value))
+        number.map(Some).ok_or_else(|| wrong_type(name, "int", value))
     }
 
     /// A duration: seconds or Go's syntax.
@@ -134,9 +129,9 @@ impl<'a> Fields<'a> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(map.clone())),
-            Some(value @ Value::String(text)) => serde_json::from_str(text)
-                .map(Some)
-                .map_err(|_| wrong_type(name, "map", value)),
+            Some(value @ Value::String(text)) => {
+                serde_json::from_str(text).map(Some).map_err(|_| wrong_type(name, "map", value))
+            }
             Some(other) => Err(wrong_type(name, "map", other)),
         }
     }
@@ -165,9 +160,7 @@ impl<'a> Fields<'a> {
             .iter()
             .filter(|pair| !pair.trim().is_empty())
             .map(|pair| {
-                let (key, text) = pair
-                    .split_once('=')
-                    .ok_or_else(|| wrong_type(name, "map", value))?;
+                let (key, text) = pair.split_once('=').ok_or_else(|| wrong_type(name, "map", value))?;
                 Ok((key.trim().to_owned(), text.trim().to_owned()))
             })
             .collect::<Result<_, _>>()
@@ -176,18 +169,13 @@ impl<'a> Fields<'a> {
 
     /// Adds Vault's warning for fields that aren't `known` to a response.
     pub fn warn_unknown(&self, known: &[&str], response: &mut Response) {
-        let mut unknown: Vec<&str> = self
-            .data
-            .keys()
-            .map(String::as_str)
-            .filter(|key| !known.contains(key))
-            .collect();
+        let mut unknown: Vec<&str> =
+            self.data.keys().map(String::as_str).filter(|key| !known.contains(key)).collect();
         if !unknown.is_empty() {
             unknown.sort_unstable();
-            response.warnings.push(format!(
-                "Endpoint ignored these unrecognized parameters: [{}]",
-                unknown.join(" ")
-            ));
+            response
+                .warnings
+                .push(format!("Endpoint ignored these unrecognized parameters: [{}]", unknown.join(" ")));
         }
     }
 }
@@ -229,22 +217,14 @@ mod tests {
         assert_eq!(fields.int("f"), Ok(Some(3)));
         assert_eq!(fields.bool("yes"), Ok(Some(true)));
         assert_eq!(fields.duration("ttl"), Ok(Some(Duration::from_hours(1))));
-        assert_eq!(
-            fields.comma_strings("list").unwrap().unwrap(),
-            ["a", "b", "c"]
-        );
+        assert_eq!(fields.comma_strings("list").unwrap().unwrap(), ["a", "b", "c"]);
         assert_eq!(fields.strings("items").unwrap().unwrap(), ["x", "1"]);
         assert_eq!(fields.string("none"), Ok(None));
     }
 
     #[test]
     fn maps_come_in_four_forms() {
-        for value in [
-            json!({"a": "1"}),
-            json!("{\"a\": 1}"),
-            json!("a=1"),
-            json!(["a=1"]),
-        ] {
+        for value in [json!({"a": "1"}), json!("{\"a\": 1}"), json!("a=1"), json!(["a=1"])] {
             let data = object(json!({ "m": value }));
             let map = Fields::new(&data).string_map("m").unwrap().unwrap();
             assert_eq!(map, BTreeMap::from([("a".to_owned(), "1".to_owned())]));
@@ -264,10 +244,7 @@ mod tests {
             assert_eq!(error.status(), 400);
             assert!(!error.to_string().contains("s3cret"));
         }
-        assert_eq!(
-            fields.required_string("zz").unwrap_err().to_string(),
-            "missing zz"
-        );
+        assert_eq!(fields.required_string("zz").unwrap_err().to_string(), "missing zz");
     }
 
     #[test]
@@ -275,9 +252,6 @@ mod tests {
         let data = object(json!({"b": 1, "ttl": 1, "a": 1}));
         let mut response = Response::default();
         Fields::new(&data).warn_unknown(&["ttl"], &mut response);
-        assert_eq!(
-            response.warnings,
-            ["Endpoint ignored these unrecognized parameters: [a b]"]
-        );
+        assert_eq!(response.warnings, ["Endpoint ignored these unrecognized parameters: [a b]"]);
     }
 }

@@ -36,10 +36,7 @@ pub struct Response {
 impl Response {
     /// A response with data.
     pub fn data(data: Object) -> Self {
-        Self {
-            data: Some(data),
-            ..Self::default()
-        }
+        Self { data: Some(data), ..Self::default() }
     }
 
     /// A response whose data is a JSON object; other values become no data.
@@ -56,10 +53,7 @@ impl Response {
             return None;
         }
         let keys = keys.into_iter().map(Value::String).collect();
-        Some(Self::data(Object::from_iter([(
-            "keys".to_owned(),
-            Value::Array(keys),
-        )])))
+        Some(Self::data(Object::from_iter([("keys".to_owned(), Value::Array(keys))])))
     }
 
     /// The answer to a list that also describes each key: `{"keys": […], "key_info": {…}}`.
@@ -67,32 +61,19 @@ impl Response {
         let keys = entries.iter().map(|(key, _)| key.clone()).collect();
         let mut response = Self::list(keys)?;
         if let Some(data) = &mut response.data {
-            data.insert(
-                "key_info".to_owned(),
-                entries.into_iter().collect::<Object>().into(),
-            );
+            data.insert("key_info".to_owned(), entries.into_iter().collect::<Object>().into());
         }
         Some(response)
     }
 
     /// A response with one warning.
     pub fn warning(text: impl Into<String>) -> Self {
-        Self {
-            warnings: vec![text.into()],
-            ..Self::default()
-        }
+        Self { warnings: vec![text.into()], ..Self::default() }
     }
 
     /// A body of its own, with a content type.
     pub fn raw(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self {
-            raw: Some(RawBody {
-                status: 200,
-                content_type,
-                body: body.into(),
-            }),
-            ..Self::default()
-        }
+        Self { raw: Some(RawBody { status: 200, content_type, body: body.into() }), ..Self::default() }
     }
 
     /// The same with a status.

@@ -51,10 +51,7 @@ pub enum Write {
 
 impl Write {
     /// Store a value as JSON.
-    pub fn put_json<T: Serialize + ?Sized>(
-        key: impl Into<String>,
-        value: &T,
-    ) -> Result<Self, StorageError> {
+    pub fn put_json<T: Serialize + ?Sized>(key: impl Into<String>, value: &T) -> Result<Self, StorageError> {
         let key = key.into();
         Ok(Self::Put(key.clone(), to_json(&key, value)?))
     }
@@ -98,19 +95,13 @@ pub struct View {
 impl View {
     /// A view of everything below `prefix` (empty or ending in `/`).
     pub fn new(store: Arc<dyn Storage>, prefix: &str) -> Self {
-        Self {
-            store,
-            prefix: prefix.into(),
-        }
+        Self { store, prefix: prefix.into() }
     }
 
     /// A view of a folder of this view; `prefix` ends in `/`.
     #[must_use]
     pub fn sub(&self, prefix: &str) -> Self {
-        Self {
-            store: Arc::clone(&self.store),
-            prefix: format!("{}{prefix}", self.prefix).into(),
-        }
+        Self { store: Arc::clone(&self.store), prefix: format!("{}{prefix}", self.prefix).into() }
     }
 
     fn key(&self, key: &str) -> String {
@@ -129,10 +120,7 @@ impl View {
         };
         serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|error| StorageError::Damaged {
-                key: self.key(key),
-                cause: error.to_string(),
-            })
+            .map_err(|error| StorageError::Damaged { key: self.key(key), cause: error.to_string() })
     }
 
     /// Children of `prefix` (empty or ending in `/`), sorted: `a` for a value, `b/` for a folder.
@@ -173,10 +161,7 @@ impl View {
         if writes.is_empty() {
             return Ok(());
         }
-        let writes = writes
-            .into_iter()
-            .map(|w| w.prefixed(&self.prefix))
-            .collect();
+        let writes = writes.into_iter().map(|w| w.prefixed(&self.prefix)).collect();
         self.store.apply(writes).await
     }
 
@@ -187,10 +172,7 @@ impl View {
     }
 }
 
-fn to_json<T: Serialize + ?Sized>(
-    key: &str,
-    value: &T,
-) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Zeroizing<Vec<u8>>, StorageError> {
     serde_json::to_vec(value)
         .map(Zeroizing::new)
         .map_err(|error| StorageError::Write(format!("{key:?} is not JSON: {error}")))

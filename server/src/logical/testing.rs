@@ -39,11 +39,7 @@ impl Storage for MemoryStorage {
 
     fn keys(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         let values = self.values.lock().unwrap();
-        Ok(values
-            .keys()
-            .filter(|k| k.starts_with(prefix))
-            .cloned()
-            .collect())
+        Ok(values.keys().filter(|k| k.starts_with(prefix)).cloned().collect())
     }
 
     async fn apply(&self, writes: Vec<Write>) -> Result<(), StorageError> {

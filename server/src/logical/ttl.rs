@@ -31,17 +31,9 @@ pub struct TtlRequest {
 ///
 /// # Errors
 /// `past the max TTL, cannot renew` when the limit has passed.
-pub fn calculate_ttl(
-    system: &dyn System,
-    request: &TtlRequest,
-) -> Result<(Duration, Vec<String>), Error> {
+pub fn calculate_ttl(system: &dyn System, request: &TtlRequest) -> Result<(Duration, Vec<String>), Error> {
     let now = system.now();
-    calculate(
-        now,
-        system.default_lease_ttl(),
-        system.max_lease_ttl(),
-        request,
-    )
+    calculate(now, system.default_lease_ttl(), system.max_lease_ttl(), request)
 }
 
 /// [`calculate_ttl`] on plain values.
@@ -74,10 +66,8 @@ pub(crate) fn calculate(
         return Ok((ttl, warnings));
     }
 
-    let mut ttl = [request.increment, request.role_ttl]
-        .into_iter()
-        .find(|ttl| !ttl.is_zero())
-        .unwrap_or(default_ttl);
+    let mut ttl =
+        [request.increment, request.role_ttl].into_iter().find(|ttl| !ttl.is_zero()).unwrap_or(default_ttl);
     let left = remaining(issue_time, max_ttl, now)?;
     if ttl > left {
         warnings.push(capped(ttl, left));
@@ -148,21 +138,13 @@ mod tests {
 
     #[test]
     fn a_role_never_raises_the_mounts_limit() {
-        let request = TtlRequest {
-            increment: HOUR * 30,
-            role_max_ttl: HOUR * 20,
-            ..TtlRequest::default()
-        };
+        let request = TtlRequest { increment: HOUR * 30, role_max_ttl: HOUR * 20, ..TtlRequest::default() };
         assert_eq!(run(0, &request).unwrap().0, HOUR * 10);
     }
 
     #[test]
     fn a_period_ignores_the_age_but_not_the_explicit_limit() {
-        let mut request = TtlRequest {
-            period: HOUR * 2,
-            issue_time: Some(at(0)),
-            ..TtlRequest::default()
-        };
+        let mut request = TtlRequest { period: HOUR * 2, issue_time: Some(at(0)), ..TtlRequest::default() };
         assert_eq!(run(100 * 3600, &request).unwrap().0, HOUR * 2);
         request.explicit_max_ttl = HOUR * 3;
         assert_eq!(run(2 * 3600, &request).unwrap().0, HOUR);

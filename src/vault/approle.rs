@@ -1,0 +1,164 @@
+//! `auth/approle/`.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Client, VaultError};
+use crate::secret::Secret;
+
+/// What an application logs in with.
+#[derive(Debug, Clone)]
+pub struct AppRolePair {
+    /// Names the role; not secret by itself, but half of a login.
+    pub role_id: Secret,
+    /// The other half.
+    pub secret_id: Secret,
+}
+
+/// A freshly generated secret_id.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SecretId {
+    /// The secret_id.
+    pub secret_id: Secret,
+    /// Names it without giving it away.
+    pub secret_id_accessor: String,
+    /// Seconds it is valid; 0 is for ever.
+    #[serde(default)]
+    pub secret_id_ttl: u64,
+    /// Logins it allows; 0 is any number.
+    #[serde(default)]
+    pub secret_id_num_uses: u64,
+}
+
+/// What Vault says of a secret_id it knows.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SecretIdInfo {
+    /// Names it.
+    pub secret_id_accessor: String,
+    /// RFC 3339; Go's zero time (year 1) when it never expires.
+    pub expiration_time: String,
+    /// As given at creation; 0 is for ever.
+    pub secret_id_ttl: u64,
+    /// Logins it allows; 0 is any number.
+    pub secret_id_num_uses: u64,
+    /// As given at creation.
+    #[serde(default)]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl SecretIdInfo {
+    /// Seconds until it expires; `None` when it never does.
+    pub fn remaining(&self) -> Option<i64> {
+        let expires: jiff::Timestamp = self.expiration_time.parse().ok()?;
+        (expires > jiff::Timestamp::UNIX_EPOCH)
+            .then(|| expires.duration_since(jiff::Timestamp::now()).as_secs())
+    }
+}
+
+/// A login's result.
+#[derive(Debug, Clone, Deserialize)]
+pub struct AppRoleLogin {
+    /// The token.
+    pub client_token: Secret,
+    /// Names it.
+    pub accessor: String,
+    /// Seconds it is valid.
+    pub lease_duration: u64,
+    /// The policies it has.
+    pub policies: Vec<String>,
+}
+
+impl Client {
+    /// A role's settings; `None` when there is no such role.
+    pub async fn approle(&self, role: &str) -> Result<Option<Map<String, Value>>, VaultError> {
+        self.find(&format!("auth/approle/role/{role}"), &[]).await
+    }
+
+    /// Writes a role's settings.
+    pub async fn write_approle(&self, role: &str, settings: &Value) -> Result<(), VaultError> {
+        self.post(&format!("auth/approle/role/{role}"), settings).await.map(drop)
+    }
+
+    /// A role's role_id.
+    pub async fn role_id(&self, role: &str) -> Result<Secret, VaultError> {
+        #[derive(Deserialize)]
+        struct RoleId {
+            role_id: Secret,
+        }
+        let answer = self.get(&format!("auth/approle/role/{role}/role-id")).await?;
+        Ok(answer.member::<RoleId>("data")?.role_id)
+    }
+
+    /// Generates a secret_id. `metadata` marks whose it is; Vault copies it to the tokens made with it.
+    pub async fn generate_secret_id(
+        &self,
+        role: &str,
+        metadata: &Map<String, Value>,
+    ) -> Result<SecretId, VaultError> {
+        // Vault takes the metadata as a JSON *string*.
+        let body = json!({ "metadata": Value::Object(metadata.clone()).to_string() });
+        self.post(&format!("auth/approle/role/{role}/secret-id"), &body).await?.member("data")
+    }
+
+    /// What Vault knows of a secret_id; `None` (its answer is a 204) when it does not know it.
+    pub async fn lookup_secret_id(
+        &self,
+        role: &str,
+        secret_id: &Secret,
+    ) -> Result<Option<SecretIdInfo>, VaultError> {
+        let body = json!({ "secret_id": secret_id.expose() });
+        let answer = self.post(&format!("auth/approle/role/{role}/secret-id/lookup"), &body).await?;
+        if answer.status == 204 { Ok(None) } else { answer.member("data").map(Some) }
+    }
+
+    /// The accessors of a role's secret_ids.
+    pub async fn secret_id_accessors(&self, role: &str) -> Result<Vec<String>, VaultError> {
+        self.list(&format!("auth/approle/role/{role}/secret-id")).await
+    }
+
+    /// What Vault knows of the secret_id with this accessor. An unknown one is a 404 or, in older
+    /// versions, a 500.
+    pub async fn lookup_secret_id_accessor(
+        &self,
+        role: &str,
+        accessor: &str,
+    ) -> Result<Option<SecretIdInfo>, VaultError> {
+        let path = format!("auth/approle/role/{role}/secret-id-accessor/lookup");
+        match self.post(&path, &json!({ "secret_id_accessor": accessor })).await {
+            Ok(answer) => answer.member("data").map(Some),
+            Err(error) if error.is_status(404) || error.is_status(500) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Destroys the secret_id with this accessor.
+    pub async fn destroy_secret_id_accessor(&self, role: &str, accessor: &str) -> Result<(), VaultError> {
+        let path = format!("auth/approle/role/{role}/secret-id-accessor/destroy");
+        self.post(&path, &json!({ "secret_id_accessor": accessor })).await.map(drop)
+    }
+
+    /// Logs in. The token of this client, if any, is not used.
+    pub async fn login_approle(&self, pair: &AppRolePair) -> Result<AppRoleLogin, VaultError> {
+        let body = json!({ "role_id": pair.role_id.expose(), "secret_id": pair.secret_id.expose() });
+        self.post("auth/approle/login", &body).await?.member("auth")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_s_zero_time_means_never() {
+        let mut info = SecretIdInfo {
+            secret_id_accessor: "a".into(),
+            expiration_time: "0001-01-01T00:00:00Z".into(),
+            secret_id_ttl: 0,
+            secret_id_num_uses: 0,
+            metadata: None,
+        };
+        assert_eq!(info.remaining(), None);
+        info.expiration_time = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90)).to_string();
+        assert!((88..=90).contains(&info.remaining().unwrap()));
+    }
+}

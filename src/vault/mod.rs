@@ -1,0 +1,16 @@
+//! A thin typed client of Vault's HTTP API: what a lab needs, for every flavour.
+//!
+//! Paths and shapes follow the HTTP API reference of HashiCorp Vault; OpenBao and the embedded
+//! server answer alike, and where they don't the method says so.
+
+mod approle;
+mod database;
+mod lease;
+mod sys;
+mod token;
+mod transport;
+
+pub use approle::{AppRoleLogin, AppRolePair, SecretId, SecretIdInfo};
+pub use database::Credential;
+pub use sys::{AuditDevice, Health, InitKeys, Mount, SealStatus};
+pub use transport::{Client, VaultError};

@@ -1,0 +1,263 @@
+//! Requests and answers. The only place that knows the HTTP library.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::secret::Secret;
+
+/// Vault's own limit for one request is 90 s; a client that waits less would give up on answers
+/// that still come.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Speaks to one Vault, with or without a token. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    address: String,
+    token: Option<Secret>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Why a request to Vault did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// No answer came.
+    #[error("cannot {operation}: Vault at {address} does not answer: {cause}")]
+    Unreachable {
+        /// Method and path.
+        operation: String,
+        /// Where Vault should be.
+        address: String,
+        /// What the HTTP library says, innermost cause last.
+        cause: String,
+    },
+    /// Vault answered with an error.
+    #[error("Vault refused to {operation}: {} (status {status})", errors.join("; "))]
+    Refused {
+        /// Method and path.
+        operation: String,
+        /// The HTTP status.
+        status: u16,
+        /// Vault's `errors`, or the status' own name where it gave none.
+        errors: Vec<String>,
+    },
+    /// The answer is not what the API promises.
+    #[error("Vault's answer to {operation} is not as expected: {cause}")]
+    Unexpected {
+        /// Method and path.
+        operation: String,
+        /// What is missing or wrong.
+        cause: String,
+    },
+}
+
+impl VaultError {
+    /// Whether Vault answered with this status.
+    pub fn is_status(&self, wanted: u16) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == wanted)
+    }
+
+    /// Whether the answer says that there is no such thing (404, or a 400 with one of `texts`).
+    fn is_absent(&self, texts: &[&str]) -> bool {
+        match self {
+            Self::Refused { status: 404, .. } => true,
+            Self::Refused { status: 400, errors, .. } => {
+                errors.iter().any(|e| texts.iter().any(|text| e.contains(text)))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A successful answer. Its body may hold secrets, so it has no `Debug`.
+pub(super) struct Answer {
+    operation: String,
+    pub(super) status: u16,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    /// The whole body as `T`.
+    pub(super) fn parse<T: DeserializeOwned>(self) -> Result<T, VaultError> {
+        parse(&self.operation, self.body)
+    }
+
+    /// A top-level member (`data`, `auth`, `wrap_info`) as `T`.
+    pub(super) fn member<T: DeserializeOwned>(mut self, name: &str) -> Result<T, VaultError> {
+        let value = self.body.get_mut(name).map(Value::take).filter(|v| !v.is_null());
+        let value = value.ok_or_else(|| VaultError::Unexpected {
+            operation: self.operation.clone(),
+            cause: format!("it has no `{name}`"),
+        })?;
+        parse(&self.operation, value)
+    }
+}
+
+fn parse<T: DeserializeOwned>(operation: &str, value: Value) -> Result<T, VaultError> {
+    serde_json::from_value(value)
+        .map_err(|e| VaultError::Unexpected { operation: operation.into(), cause: e.to_string() })
+}
+
+impl Client {
+    /// A client of the Vault at `address`, as in `http://127.0.0.1:8200`. Nothing is sent yet.
+    pub fn new(address: &str) -> Result<Self, VaultError> {
+        crate::install_crypto_provider();
+        let http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .no_proxy() // a lab is on loopback; a proxy of the environment would never reach it
+            .build()
+            .map_err(|e| unreachable("set up HTTP".into(), address, &e))?;
+        Ok(Self { http, address: address.trim_end_matches('/').to_owned(), token: None })
+    }
+
+    /// The same Vault, asked with this token.
+    #[must_use]
+    pub fn with_token(&self, token: Secret) -> Self {
+        Self { token: Some(token), ..self.clone() }
+    }
+
+    /// Where Vault is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The token requests are made with.
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, VaultError> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// `data` of a GET; `None` when there is no such thing. Some absent things are a 400 with a
+    /// text of their own rather than a 404.
+    pub(super) async fn find<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        absent: &[&str],
+    ) -> Result<Option<T>, VaultError> {
+        match self.get(path).await {
+            Ok(answer) => answer.member("data").map(Some),
+            Err(error) if error.is_absent(absent) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The keys of a LIST; none when there is nothing.
+    pub(super) async fn list(&self, path: &str) -> Result<Vec<String>, VaultError> {
+        #[derive(serde::Deserialize)]
+        struct Keys {
+            keys: Vec<String>,
+        }
+        Ok(self.find::<Keys>(&format!("{path}?list=true"), &[]).await?.map_or_else(Vec::new, |k| k.keys))
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, VaultError> {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    /// Sends a request; any status below 400 is a success. Statuses from 400 on become
+    /// [`VaultError::Refused`].
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, VaultError> {
+        let (status, operation, body) = self.raw(method, path, body).await?;
+        if status < 400 {
+            return Ok(Answer { operation, status, body });
+        }
+        let errors: Vec<String> =
+            body["errors"].as_array().into_iter().flatten().filter_map(|e| Some(tidy(e.as_str()?))).collect();
+        let name = reqwest::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
+        let errors = if errors.is_empty() { vec![name.unwrap_or("no reason given").into()] } else { errors };
+        Err(VaultError::Refused { operation, status, errors })
+    }
+
+    /// Sends a request whose status itself is the answer (`sys/health`).
+    pub(super) async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, String, Value), VaultError> {
+        let operation = format!("{method} {path}");
+        let url = format!("{}/v1/{path}", self.address);
+        let mut request = self.http.request(method, &url).header("X-Vault-Request", "true");
+        if let Some(token) = &self.token {
+            request = request.header("X-Vault-Token", token.expose());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|e| unreachable(operation.clone(), &self.address, &e))?;
+        let status = response.status().as_u16();
+        let bytes = response.bytes().await.map_err(|e| unreachable(operation.clone(), &self.address, &e))?;
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).map_err(|e| VaultError::Unexpected {
+                operation: operation.clone(),
+                cause: format!("status {status} with a body that is not JSON ({e}); is this a Vault?"),
+            })?
+        };
+        Ok((status, operation, body))
+    }
+}
+
+/// Go's multierror puts each cause on a line of its own after a count; one line reads better.
+fn tidy(error: &str) -> String {
+    let lines = error.lines().map(|l| l.trim().trim_start_matches("* "));
+    let lines: Vec<&str> = lines
+        .filter(|l| !l.is_empty() && !l.ends_with(" occurred:") && !l.ends_with(" error occurred:"))
+        .collect();
+    lines.join("; ")
+}
+
+fn unreachable(operation: String, address: &str, error: &reqwest::Error) -> VaultError {
+    // reqwest's own text repeats the URL; the innermost cause says what happened.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    VaultError::Unreachable { operation, address: address.into(), cause: cause.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_multierrors_become_one_line() {
+        assert_eq!(tidy("1 error occurred:\n\t* permission denied\n\n"), "permission denied");
+        assert_eq!(
+            tidy("2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"),
+            "permission denied; invalid token"
+        );
+        assert_eq!(tidy("unknown role: x"), "unknown role: x");
+    }
+
+    #[test]
+    fn a_client_does_not_show_its_token() {
+        let client = Client::new("http://127.0.0.1:1/").unwrap().with_token("hvs.secret".into());
+        assert_eq!(format!("{client:?}"), r#"Client { address: "http://127.0.0.1:1", .. }"#);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_told_as_such() {
+        let client = Client::new("http://127.0.0.1:1").unwrap();
+        let error = client.get("sys/health").await.err().unwrap().to_string();
+        assert!(error.contains("GET sys/health") && error.contains("Connection refused"), "{error}");
+    }
+}
