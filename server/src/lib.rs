@@ -2,5 +2,6 @@
 //! `vaultlab server` command. It knows nothing of labs.
 
 pub mod duration;
+pub mod framework;
 pub mod logical;
 pub mod random;
