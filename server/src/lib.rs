@@ -1,7 +1,11 @@
 //! A general Vault-compatible server for labs and tests: in-process as a library, or as the
 //! `vaultlab server` command. It knows nothing of labs.
 
+pub mod barrier;
 pub mod duration;
 pub mod framework;
+mod group_commit;
 pub mod logical;
 pub mod random;
+pub mod shamir;
+pub mod storage;

@@ -1,0 +1,225 @@
+//! The log file: opening and recovering it, appending to it, undoing what failed.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::format::{self, HEADER_LEN, Header, Read};
+use super::index::Index;
+use super::lock::DirLock;
+use super::{StorageError, SyncPolicy};
+
+const NAME: &str = "store.log";
+const TEMPORARY: &str = "store.log.tmp";
+
+/// An open log, ready to be appended to.
+#[derive(Debug)]
+pub(super) struct Log {
+    dir: PathBuf,
+    path: PathBuf,
+    file: File,
+    /// Where the next frame goes; everything before it is whole.
+    end: u64,
+    /// Bytes beyond `end` may be left of a write that failed and could not be undone yet.
+    dirty: bool,
+    pub(super) sync: SyncPolicy,
+    _lock: DirLock,
+}
+
+impl Log {
+    /// Opens or creates the log in `dir` and reads what is in it.
+    pub(super) fn open(dir: &Path, sync: SyncPolicy) -> Result<(Self, Index), StorageError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|cause| StorageError::io("create", dir, cause))?;
+        let lock = DirLock::take(dir)?;
+        let path = dir.join(NAME);
+        remove_if_there(&dir.join(TEMPORARY))?;
+        if !path.try_exists().map_err(|cause| StorageError::io("look for", &path, cause))? {
+            refuse_foreign(dir)?;
+            let new = create_temporary(dir)?;
+            new.sync_all().map_err(|cause| StorageError::write(&path, cause))?;
+            replace(dir)?;
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|cause| StorageError::io("open", &path, cause))?;
+        let bytes = fs::read(&path).map_err(|cause| StorageError::io("read", &path, cause))?;
+        let (index, end) = recover(&path, &bytes)?;
+        if end < bytes.len() {
+            tracing::warn!(
+                path = %path.display(),
+                bytes = bytes.len() - end,
+                "cut off an incomplete last record, which was never acknowledged"
+            );
+            file.set_len(end as u64)
+                .and_then(|()| file.sync_all())
+                .map_err(|cause| StorageError::io("cut off the end of", &path, cause))?;
+        }
+        let log = Self { dir: dir.to_owned(), path, file, end: end as u64, dirty: false, sync, _lock: lock };
+        Ok((log, index))
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The log's length in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.end
+    }
+
+    /// Appends one frame. On an error nothing of it stays.
+    pub(super) fn append(&mut self, frame: &[u8], durable: bool) -> Result<(), StorageError> {
+        if self.dirty {
+            self.undo();
+            if self.dirty {
+                return Err(StorageError::io(
+                    "undo an earlier failed write to",
+                    &self.path,
+                    io::Error::other("the file cannot be shortened"),
+                ));
+            }
+        }
+        let wait = match self.sync {
+            SyncPolicy::Always => true,
+            SyncPolicy::Critical => durable,
+            SyncPolicy::Never => false,
+        };
+        let written = self
+            .file
+            .write_all_at(frame, self.end)
+            .and_then(|()| if wait { self.file.sync_data() } else { Ok(()) });
+        if let Err(cause) = written {
+            self.undo();
+            return Err(StorageError::write(&self.path, cause));
+        }
+        self.end += frame.len() as u64;
+        Ok(())
+    }
+
+    /// The bytes from `start` to the end.
+    pub(super) fn tail(&self, start: u64) -> Result<Vec<u8>, StorageError> {
+        let mut bytes = vec![0; (self.end - start) as usize];
+        self.file
+            .read_exact_at(&mut bytes, start)
+            .map_err(|cause| StorageError::io("read", &self.path, cause))?;
+        Ok(bytes)
+    }
+
+    /// Puts `file`, which is the temporary file and `len` bytes long, in this log's place.
+    pub(super) fn replace_with(&mut self, file: File, len: u64) -> Result<(), StorageError> {
+        replace(&self.dir)?;
+        self.file = file;
+        self.end = len;
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Makes everything appended so far survive a power cut.
+    pub(super) fn flush(&self) -> Result<(), StorageError> {
+        self.file.sync_data().map_err(|cause| StorageError::io("sync", &self.path, cause))
+    }
+
+    fn undo(&mut self) {
+        match self.file.set_len(self.end) {
+            Ok(()) => self.dirty = false,
+            Err(error) => {
+                self.dirty = true;
+                tracing::error!(path = %self.path.display(), %error, "cannot undo a failed write yet");
+            }
+        }
+    }
+}
+
+/// The state the log describes and the offset where it ends.
+fn recover(path: &Path, bytes: &[u8]) -> Result<(Index, usize), StorageError> {
+    match format::read_header(bytes) {
+        Header::Readable => {}
+        Header::Foreign => return Err(StorageError::NotAStore(path.to_owned())),
+        Header::TooNew { format, needed } => {
+            return Err(StorageError::TooNew {
+                path: path.to_owned(),
+                format,
+                needed,
+                reader: format::READER,
+            });
+        }
+        Header::Damaged => {
+            return Err(StorageError::Corrupt {
+                path: path.to_owned(),
+                offset: 0,
+                reason: "the file's header fails its check",
+            });
+        }
+    }
+    let mut index = Index::default();
+    let mut offset = HEADER_LEN;
+    loop {
+        match format::read_frame(bytes, offset) {
+            Read::Frame { ops, next } => {
+                index.apply(ops);
+                offset = next;
+            }
+            // One frame is written at a time, so only the last can be incomplete.
+            Read::Bad(reason) if format::valid_frame_after(bytes, offset) => {
+                return Err(StorageError::Corrupt { path: path.to_owned(), offset: offset as u64, reason });
+            }
+            Read::Bad(_) | Read::End => return Ok((index, offset)),
+        }
+    }
+}
+
+/// Creates the temporary file with a header in it.
+pub(super) fn create_temporary(dir: &Path) -> Result<File, StorageError> {
+    let path = dir.join(TEMPORARY);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|cause| StorageError::io("create", &path, cause))?;
+    file.write_all_at(&format::header(), 0).map_err(|cause| StorageError::write(&path, cause))?;
+    Ok(file)
+}
+
+/// Removes what an unfinished compaction left.
+pub(super) fn remove_temporary(dir: &Path) {
+    if let Err(error) = remove_if_there(&dir.join(TEMPORARY)) {
+        tracing::warn!(%error, "a temporary file of the store is left over");
+    }
+}
+
+/// Renames the temporary file over the log and makes the new name durable.
+fn replace(dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(NAME);
+    fs::rename(dir.join(TEMPORARY), &path).map_err(|cause| StorageError::io("replace", &path, cause))?;
+    File::open(dir).and_then(|folder| folder.sync_all()).map_err(|cause| StorageError::io("sync", dir, cause))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(StorageError::io("remove", path, cause)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a folder in which Vault or OpenBao keep a file store (their keyring's name).
+fn refuse_foreign(dir: &Path) -> Result<(), StorageError> {
+    let there = |name: &str| dir.join(name).try_exists().unwrap_or(false);
+    if there("core/_keyring") || there("core/_seal-config") || there("vault.db") {
+        return Err(StorageError::ForeignStore(dir.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The thread that owns the log: writes groups of batches and compacts.
+
+use std::sync::{Arc, RwLock};
+
+use super::compact::{self, Compaction};
+use super::format::{self, Frame, MAX_BODY};
+use super::index::Index;
+use super::log::Log;
+use super::{StorageError, WriteBatch, write_lock};
+use crate::group_commit::{Sink, Waker};
+
+pub(super) struct Writer {
+    log: Log,
+    index: Arc<RwLock<Index>>,
+    waker: Waker<WriteBatch, StorageError>,
+    compaction: Option<Compaction>,
+    /// After a compaction failed: the log length from which another is tried.
+    not_before: u64,
+}
+
+impl Writer {
+    pub(super) fn new(log: Log, index: Arc<RwLock<Index>>, waker: Waker<WriteBatch, StorageError>) -> Self {
+        Self { log, index, waker, compaction: None, not_before: 0 }
+    }
+
+    /// Writes batches as one frame and, when that worked, shows them to readers.
+    fn commit(&mut self, batches: &mut Vec<WriteBatch>) -> Result<(), StorageError> {
+        let mut frame = Frame::new();
+        let mut durable = false;
+        for batch in batches.iter() {
+            durable |= batch.durable;
+            for op in &batch.ops {
+                frame.push(op);
+            }
+        }
+        if frame.body_len() > MAX_BODY {
+            return Err(StorageError::TooLarge { bytes: frame.body_len(), limit: MAX_BODY });
+        }
+        self.log.append(&frame.finish(), durable)?;
+        let mut index = write_lock(&self.index);
+        for batch in batches.drain(..) {
+            index.apply(batch.ops);
+        }
+        Ok(())
+    }
+
+    fn compact_if_due(&mut self) {
+        if let Some(running) = self.compaction.take_if(|running| running.is_finished()) {
+            if let Err(error) = running.finish(&mut self.log) {
+                tracing::warn!(%error, "the store could not be compacted; it goes on growing");
+                self.not_before = self.log.len().saturating_mul(2);
+            } else {
+                self.not_before = 0;
+            }
+        }
+        if self.compaction.is_none() && self.log.len() >= self.not_before {
+            let index = self.index.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if compact::is_due(self.log.len(), index.live_bytes()) {
+                self.compaction = Compaction::start(&self.log, &index, self.waker.clone());
+            }
+        }
+    }
+}
+
+impl Sink for Writer {
+    type Item = WriteBatch;
+    type Error = StorageError;
+
+    const GROUP_LIMIT: usize = 1 << 20;
+
+    fn weight(batch: &WriteBatch) -> usize {
+        batch.ops.iter().map(format::op_size).sum()
+    }
+
+    fn write(&mut self, mut batches: Vec<WriteBatch>) -> Vec<Result<(), StorageError>> {
+        let count = batches.len();
+        let outcomes = match count {
+            0 => Vec::new(),
+            1 => vec![self.commit(&mut batches)],
+            _ => match self.commit(&mut batches) {
+                Ok(()) => (0..count).map(|_| Ok(())).collect(),
+                // What does not fit together may fit one by one: a large batch on a full
+                // disk must not fail the small ones it happened to be grouped with.
+                Err(_) => batches.into_iter().map(|batch| self.commit(&mut vec![batch])).collect(),
+            },
+        };
+        self.compact_if_due();
+        outcomes
+    }
+
+    fn close(&mut self) {
+        if let Some(running) = self.compaction.take() {
+            running.abandon(&self.log);
+        }
+        if self.log.sync != super::SyncPolicy::Never
+            && let Err(error) = self.log.flush()
+        {
+            tracing::warn!(%error, "the store was closed without a last sync");
+        }
+    }
+}
