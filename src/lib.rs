@@ -1,7 +1,10 @@
 //! A real Vault with real databases: started, initialised, provisioned, rotated and *proven*.
 
+pub mod database;
 pub mod report;
+pub mod runtime;
 pub mod secret;
+pub mod service;
 pub mod spec;
 pub mod state;
 pub mod vault;

@@ -1,0 +1,139 @@
+//! Where the services of a lab run. Everything above this module works with [`Runtime`] alone.
+
+mod error;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+pub use error::{RuntimeError, install_hint};
+
+use crate::report::Report;
+use crate::service::{Endpoint, Service, ServiceKind};
+use crate::spec::model::Flavour;
+use crate::state::DatabaseAccounts;
+
+/// The runtimes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RuntimeKind {
+    /// Containers.
+    Docker,
+    /// Programs of this host.
+    Process,
+}
+
+impl RuntimeKind {
+    /// `docker` or `process`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Process => "process",
+        }
+    }
+}
+
+impl fmt::Display for RuntimeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Lines of a log; ends with the log unless it is followed.
+pub type LogLines = BoxStream<'static, Result<String, RuntimeError>>;
+
+/// Runs the services of one lab. The caller holds the lab's lock for everything that changes
+/// something ([`ensure_running`](Self::ensure_running), [`stop`](Self::stop),
+/// [`remove`](Self::remove)); different services may be worked on at the same time.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// Which one this is.
+    fn kind(&self) -> RuntimeKind;
+
+    /// Brings a service to *ready* and says how to reach it. One that already runs and fits is
+    /// reused; one that died is started again on its data. A database that is ready has its
+    /// accounts, schema and seed, and passwords of this lab's own.
+    ///
+    /// Steps are reported as `start NAME` (and `initialise NAME` when nothing fitting was kept).
+    ///
+    /// # Errors
+    /// At once when the service exits while it is waited for, with its last log lines; at
+    /// `deadline` otherwise.
+    async fn ensure_running(
+        &self,
+        service: &Service,
+        report: &Report,
+        deadline: Instant,
+    ) -> Result<Running, RuntimeError>;
+
+    /// How a service is. Changes nothing.
+    async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError>;
+
+    /// Stops a service in an orderly way, forcibly after `grace`. Its data is kept. Gives whether
+    /// there was something to stop.
+    async fn stop(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError>;
+
+    /// Stops a service and removes its data, configuration and log. Nothing to remove is no error.
+    async fn remove(&self, service: &str) -> Result<(), RuntimeError>;
+
+    /// The last `tail` lines of a service's log (all of them for `None`), then with `follow` every
+    /// new line as it comes.
+    async fn logs(&self, service: &str, tail: Option<usize>, follow: bool) -> Result<LogLines, RuntimeError>;
+}
+
+/// A service that is ready.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Its name in the lab.
+    pub name: String,
+    /// What it is.
+    pub kind: ServiceKind,
+    /// How this host reaches it.
+    pub endpoint: Endpoint,
+    /// How other services of the lab reach it.
+    pub from_services: Endpoint,
+    /// Whether it ran already.
+    pub reused: bool,
+    /// Where its data came from.
+    pub data: DataOrigin,
+    /// What it says of itself, as in `PostgreSQL 15.10`.
+    pub version: String,
+    /// Which Vault it is; never [`Flavour::Auto`]. `None` for databases.
+    pub flavour: Option<Flavour>,
+    /// A database's superuser and Vault's account in it; `None` for the Vault.
+    pub accounts: Option<DatabaseAccounts>,
+    /// The folder in which *the service* may write logs such as Vault's audit log, as it sees it.
+    pub log_folder: String,
+}
+
+/// Where a service's data came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataOrigin {
+    /// It was initialised now.
+    Fresh,
+    /// Copied from data initialised earlier.
+    Template,
+    /// The lab's own from before.
+    Kept,
+}
+
+/// How a service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceState {
+    /// There is nothing of it.
+    Absent,
+    /// It has data but does not run.
+    Stopped,
+    /// It runs.
+    Running {
+        /// Process id on this host; `None` where the runtime has none to tell.
+        pid: Option<u32>,
+        /// Since when.
+        since: Option<Timestamp>,
+        /// How this host reaches it.
+        endpoint: Endpoint,
+    },
+}
