@@ -1,0 +1,104 @@
+//! Errors of database plugins.
+
+use thiserror::Error;
+
+/// Why an operation of a database plugin failed.
+///
+/// The texts follow what Vault's plugins answer, extended by the statement that failed. No variant carries a
+/// password: statements are kept as written in the role, before `{{password}}` was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PluginError {
+    /// A connection setting is missing or malformed.
+    #[error("{0}")]
+    Config(String),
+    /// The server could not be reached, or spoke no protocol we understand.
+    #[error("failed to connect to {target}: {reason}")]
+    Connect {
+        /// Host and port, or socket.
+        target: String,
+        /// What the operating system, TLS or the server said.
+        reason: String,
+    },
+    /// The server refused the stored user name or password.
+    #[error("failed to connect to {target}: {reason}")]
+    Authentication {
+        /// Host and port, or socket.
+        target: String,
+        /// The server's message.
+        reason: String,
+    },
+    /// An established connection broke.
+    #[error("connection to the database lost: {0}")]
+    Lost(String),
+    /// The operation took longer than its limit.
+    #[error("{operation} timed out after {seconds} s")]
+    Timeout {
+        /// What was being done.
+        operation: &'static str,
+        /// The limit in seconds.
+        seconds: u64,
+    },
+    /// A statement of the role or configuration was refused.
+    #[error("{message} (statement {number}: {statement})")]
+    Statement {
+        /// The database's own message with its error code.
+        message: String,
+        /// Position of the statement, counted from 1 after splitting.
+        number: usize,
+        /// The statement as written, with placeholders.
+        statement: String,
+    },
+    /// A query of the plugin itself was refused.
+    #[error("{0}")]
+    Query(String),
+    /// A user was asked for with a role that has no creation statements.
+    #[error("empty creation statements")]
+    EmptyCreationStatements,
+    /// The user name template is malformed or failed.
+    #[error("{0}")]
+    Username(String),
+    /// The failed creation left a user behind that could not be removed.
+    #[error("{cause}; the half-created user {username:?} could not be removed: {reason}")]
+    Leaked {
+        /// Why the creation failed.
+        cause: Box<PluginError>,
+        /// The user that is left.
+        username: String,
+        /// Why removing it failed.
+        reason: String,
+    },
+    /// A step of a plugin's operation failed.
+    #[error("{step}: {cause}")]
+    During {
+        /// The step, as Vault names it.
+        step: &'static str,
+        /// What went wrong in it.
+        cause: Box<PluginError>,
+    },
+}
+
+impl PluginError {
+    /// Whether the database refused the stored credentials (at connecting, before anything was executed).
+    pub fn is_authentication(&self) -> bool {
+        match self {
+            Self::Authentication { .. } => true,
+            Self::During { cause, .. } | Self::Leaked { cause, .. } => cause.is_authentication(),
+            _ => false,
+        }
+    }
+
+    /// Whether an established connection broke, so that what was sent last may or may not have been executed.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::During { cause, .. } => cause.is_lost(),
+            _ => false,
+        }
+    }
+
+    /// Names the step of an operation this error happened in.
+    #[must_use]
+    pub fn during(self, step: &'static str) -> Self {
+        Self::During { step, cause: Box::new(self) }
+    }
+}

@@ -1,0 +1,10 @@
+//! The database secrets engine: dynamic and static credentials on PostgreSQL and MySQL/MariaDB.
+
+mod error;
+pub mod glob;
+pub mod password;
+pub mod plugin;
+pub mod statements;
+pub mod username;
+
+pub use error::PluginError;

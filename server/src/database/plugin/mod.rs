@@ -1,0 +1,165 @@
+//! Database plugins: what the engine asks of a database, and the databases it knows.
+
+mod mysql;
+mod percent;
+mod pool;
+mod postgresql;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::PluginError;
+use crate::logical::Object;
+
+/// How long one operation may take on the database, below Vault's request limit of 90 s.
+const OPERATION_LIMIT: Duration = Duration::from_mins(1);
+/// Format of `{{expiration}}`: Go's `2006-01-02 15:04:05-0700`.
+const EXPIRATION_FORMAT: &str = "%Y-%m-%d %H:%M:%S%z";
+
+/// A user to create.
+pub struct NewUser<'a> {
+    /// Display name of the token that asks, for the user's name.
+    pub display_name: &'a str,
+    /// Role, for the user's name.
+    pub role: &'a str,
+    /// Creation statements.
+    pub statements: &'a [String],
+    /// Statements that undo a failed creation; empty for the plugin's own way.
+    pub rollback: &'a [String],
+    /// Password of the user.
+    pub password: &'a str,
+    /// When the database may stop accepting the user.
+    pub expiration: Timestamp,
+}
+
+/// A connection to one kind of database through which users are managed.
+///
+/// Every operation takes a pooled connection, replaces it when it turns out to be dead before anything was
+/// executed, and gives up after 60 s.
+#[async_trait]
+pub trait Plugin: Send + Sync {
+    /// Opens a new connection with the stored credentials and tries it.
+    ///
+    /// # Errors
+    /// `error verifying connection: …` in the plugin's wording.
+    async fn verify(&self) -> Result<(), PluginError>;
+
+    /// Creates a user and returns its name. After an error the user does not exist, or the error says that it
+    /// could not be removed.
+    ///
+    /// # Errors
+    /// `PluginError::Statement` when a statement is refused; connection errors.
+    async fn new_user(&self, request: &NewUser<'_>) -> Result<String, PluginError>;
+
+    /// Moves a user's expiration.
+    ///
+    /// # Errors
+    /// As [`Plugin::new_user`].
+    async fn renew_user(
+        &self,
+        username: &str,
+        statements: &[String],
+        expiration: Timestamp,
+    ) -> Result<(), PluginError>;
+
+    /// Removes a user; one that is gone already is no error with the default statements.
+    ///
+    /// # Errors
+    /// As [`Plugin::new_user`].
+    async fn revoke_user(&self, username: &str, statements: &[String]) -> Result<(), PluginError>;
+
+    /// Sets a user's password.
+    ///
+    /// # Errors
+    /// As [`Plugin::new_user`].
+    async fn change_password(
+        &self,
+        username: &str,
+        password: &str,
+        statements: &[String],
+    ) -> Result<(), PluginError>;
+
+    /// Closes idle connections; running operations end first.
+    fn close(&self);
+}
+
+/// Whether `name` is a plugin this server has.
+pub fn is_known(name: &str) -> bool {
+    opener(name).is_some()
+}
+
+/// Makes a plugin from its name and the connection settings, without connecting.
+///
+/// # Errors
+/// `PluginError::Config` or `PluginError::Username` for faulty settings.
+pub fn open(name: &str, settings: &Object) -> Result<Arc<dyn Plugin>, PluginError> {
+    let open =
+        opener(name).ok_or_else(|| PluginError::Config(format!("unknown database plugin {name:?}")))?;
+    open(settings)
+}
+
+type Opener = fn(&Object) -> Result<Arc<dyn Plugin>, PluginError>;
+
+fn opener(name: &str) -> Option<Opener> {
+    match name {
+        "postgresql-database-plugin" => Some(|s| Ok(Arc::new(postgresql::PostgreSql::new(s)?))),
+        "mysql-database-plugin" | "mysql-aurora-database-plugin" | "mysql-rds-database-plugin" => {
+            Some(|s| Ok(Arc::new(mysql::MySql::new(s, super::username::MYSQL_TEMPLATE)?)))
+        }
+        "mysql-legacy-database-plugin" => {
+            Some(|s| Ok(Arc::new(mysql::MySql::new(s, super::username::MYSQL_LEGACY_TEMPLATE)?)))
+        }
+        _ => None,
+    }
+}
+
+/// Gives up on `work` after [`OPERATION_LIMIT`].
+async fn within_limit<T>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T, PluginError>> + Send,
+) -> Result<T, PluginError> {
+    tokio::time::timeout(OPERATION_LIMIT, work)
+        .await
+        .unwrap_or_else(|_| Err(pool::time_is_up(operation, OPERATION_LIMIT)))
+}
+
+fn expiration_text(expiration: Timestamp) -> String {
+    expiration.to_zoned(jiff::tz::TimeZone::UTC).strftime(EXPIRATION_FORMAT).to_string()
+}
+
+/// Puts `[password]` in place of every secret in a database's message, as Vault does.
+fn redact(message: &str, secrets: &[&str]) -> String {
+    secrets
+        .iter()
+        .filter(|secret| !secret.is_empty())
+        .fold(message.to_owned(), |text, secret| text.replace(secret, "[password]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expirations_have_vaults_format() {
+        let time = "2026-03-04T17:08:09.9Z".parse().unwrap();
+        assert_eq!(expiration_text(time), "2026-03-04 17:08:09+0000");
+    }
+
+    #[test]
+    fn secrets_are_redacted_and_empty_ones_ignored() {
+        assert_eq!(redact("near 'p1' p2", &["p1", "", "p2"]), "near '[password]' [password]");
+    }
+
+    #[test]
+    fn plugins_are_known_by_vaults_names() {
+        for name in ["postgresql", "mysql", "mysql-aurora", "mysql-rds", "mysql-legacy"] {
+            assert!(is_known(&format!("{name}-database-plugin")), "{name}");
+        }
+        let fault = open("mssql-database-plugin", &Object::new()).err().unwrap();
+        assert_eq!(fault.to_string(), "unknown database plugin \"mssql-database-plugin\"");
+    }
+}

@@ -1,0 +1,280 @@
+//! `mysql-database-plugin` and its aliases, for MySQL and MariaDB.
+
+mod connection;
+mod dsn;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use mysql_async::Error;
+use mysql_async::prelude::Queryable as _;
+use zeroize::Zeroizing;
+
+use self::connection::{Connector, query_error};
+use super::pool::{Pool, Taken};
+use super::settings::Settings;
+use super::{NewUser, Plugin, expiration_text, redact, within_limit};
+use crate::database::PluginError;
+use crate::database::statements::{Blocks, Statement, prepare};
+use crate::database::username::UsernameTemplate;
+use crate::logical::Object;
+
+const DEFAULT_REVOKE: &str =
+    "REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'; DROP USER '{{name}}'@'%'";
+const DEFAULT_ROTATE: &str = "ALTER USER '{{username}}'@'%' IDENTIFIED BY '{{password}}';";
+const DEFAULT_ROLLBACK: &str = "DROP USER IF EXISTS '{{name}}'@'%'";
+/// "This command is not supported in the prepared statement protocol yet."
+const NOT_PREPARABLE: u16 = 1295;
+/// "Operation CREATE USER failed": mostly because the user exists already.
+const CANNOT_USER: &str = "Error 1396 ";
+
+/// A MySQL or MariaDB server and the account on it.
+pub struct MySql {
+    pool: Pool<Connector>,
+    usernames: UsernameTemplate,
+    admin_password: Zeroizing<String>,
+}
+
+/// How statements are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    /// Prepared, or directly where the server cannot prepare them.
+    Prepared,
+    /// Directly.
+    Direct,
+}
+
+/// A failed batch.
+struct Failure {
+    /// Statements that were executed before.
+    executed: usize,
+    error: PluginError,
+}
+
+impl MySql {
+    /// Reads the settings of a connection; does not connect.
+    ///
+    /// # Errors
+    /// `PluginError::Config` or `PluginError::Username` naming the setting.
+    pub fn new(settings: &Object, default_template: &str) -> Result<Self, PluginError> {
+        let settings = Settings(settings);
+        let template = settings.text("username_template")?;
+        let template = if template.is_empty() { default_template } else { &template };
+        let usernames = UsernameTemplate::parse(template)?;
+        let connector = Connector { dsn: dsn::parse(&settings)? };
+        let admin_password = settings.secret("password")?;
+        Ok(Self { pool: Pool::new(connector, settings.limits()?), usernames, admin_password })
+    }
+
+    /// Takes a connection and begins a transaction on it. A pooled connection that died shows here, where
+    /// nothing has been executed yet, and is replaced.
+    async fn begin(&self) -> Result<Taken<'_, Connector>, PluginError> {
+        let mut taken = self.pool.take().await?;
+        let Err(error) = taken.connection.query_drop("START TRANSACTION").await else {
+            return Ok(taken);
+        };
+        if !taken.reused {
+            return Err(query_error(&error, &[]));
+        }
+        drop(taken);
+        let mut fresh = self.pool.take_new().await?;
+        match fresh.connection.query_drop("START TRANSACTION").await {
+            Ok(()) => Ok(fresh),
+            Err(error) => Err(query_error(&error, &[])),
+        }
+    }
+
+    /// Runs statements in a transaction, as far as the server's implicit commits leave one.
+    async fn run(
+        &self,
+        statements: &[Statement],
+        secrets: &[&str],
+        protocol: Protocol,
+    ) -> Result<(), Failure> {
+        let mut executed = 0;
+        let work = async {
+            let mut taken = self.begin().await?;
+            let result = run_all(&mut taken, statements, secrets, protocol, &mut executed).await;
+            match &result {
+                Ok(()) => taken.put_back(),
+                Err(error) if error.is_lost() => drop(taken),
+                Err(_) => {
+                    // The statement's error counts; a connection that does not roll back is not kept.
+                    if taken.connection.query_drop("ROLLBACK").await.is_ok() {
+                        taken.put_back();
+                    }
+                }
+            }
+            result
+        };
+        let result = within_limit("the database operation", work).await;
+        result.map_err(|error| Failure { executed, error })
+    }
+
+    /// Removes what a failed creation left: MySQL commits each CREATE USER and GRANT by itself.
+    ///
+    /// Vault leaves the user behind. It is removed here unless the statements may have met an account that
+    /// existed before: then nothing is touched.
+    async fn roll_back(&self, request: &NewUser<'_>, username: String, failure: Failure) -> PluginError {
+        let Failure { executed, error } = failure;
+        let may_be_anothers = error.to_string().contains(CANNOT_USER)
+            || request.statements.iter().any(|s| s.to_ascii_uppercase().contains("IF NOT EXISTS"));
+        if executed == 0 || (may_be_anothers && request.rollback.is_empty()) {
+            return error;
+        }
+        let values = [("name", username.as_str()), ("username", username.as_str())];
+        let default = [DEFAULT_ROLLBACK.to_owned()];
+        let entries = if request.rollback.is_empty() { &default } else { request.rollback };
+        let statements = prepare(entries, &values, Blocks::Split);
+        match self.run(&statements, &[self.admin_password.as_str()], Protocol::Direct).await {
+            Ok(()) => error,
+            Err(Failure { error: reason, .. }) => {
+                PluginError::Leaked { cause: Box::new(error), username, reason: reason.to_string() }
+            }
+        }
+    }
+
+    async fn user_exists(&self, username: &str) -> Result<bool, PluginError> {
+        within_limit("looking for the user", self.find_user(username)).await
+    }
+
+    async fn find_user(&self, username: &str) -> Result<bool, PluginError> {
+        let mut taken = self.begin().await?;
+        let found: Result<Option<u8>, Error> =
+            taken.connection.exec_first("SELECT 1 FROM mysql.user WHERE user = ? LIMIT 1", (username,)).await;
+        let ended = taken.connection.query_drop("COMMIT").await;
+        match (found, ended) {
+            (Ok(row), Ok(())) => {
+                taken.put_back();
+                Ok(row.is_some())
+            }
+            (Err(error), _) | (_, Err(error)) => Err(query_error(&error, &[])),
+        }
+    }
+}
+
+async fn run_all(
+    taken: &mut Taken<'_, Connector>,
+    statements: &[Statement],
+    secrets: &[&str],
+    protocol: Protocol,
+    executed: &mut usize,
+) -> Result<(), PluginError> {
+    for (index, statement) in statements.iter().enumerate() {
+        if let Err(error) = run_one(taken, &statement.sql, protocol, secrets).await {
+            return Err(match error {
+                PluginError::Query(message) => PluginError::Statement {
+                    message,
+                    number: index + 1,
+                    statement: redact(&statement.template, secrets),
+                },
+                other => other,
+            });
+        }
+        *executed = index + 1;
+    }
+    taken.connection.query_drop("COMMIT").await.map_err(|e| query_error(&e, secrets))
+}
+
+async fn run_one(
+    taken: &mut Taken<'_, Connector>,
+    sql: &str,
+    protocol: Protocol,
+    secrets: &[&str],
+) -> Result<(), PluginError> {
+    let connection = &mut taken.connection;
+    let failed = |error: Error| query_error(&error, secrets);
+    if protocol == Protocol::Direct {
+        return connection.query_drop(sql).await.map_err(failed);
+    }
+    let prepared = match connection.prep(sql).await {
+        Ok(prepared) => prepared,
+        Err(Error::Server(error)) if error.code == NOT_PREPARABLE => {
+            return connection.query_drop(sql).await.map_err(failed);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    if prepared.num_params() > 0 {
+        let message = format!("sql: expected {} arguments, got 0", prepared.num_params());
+        return Err(PluginError::Query(message));
+    }
+    let result = connection.exec_drop(&prepared, ()).await;
+    let closed = connection.close(prepared).await;
+    result.and(closed).map_err(failed)
+}
+
+#[async_trait]
+impl Plugin for MySql {
+    async fn verify(&self) -> Result<(), PluginError> {
+        let check = async {
+            let mut taken = self.pool.take_new().await?;
+            taken.connection.ping().await.map_err(|e| query_error(&e, &[]))?;
+            taken.put_back();
+            Ok(())
+        };
+        within_limit("verifying the connection", check).await.map_err(|e| e.during("error verifying - ping"))
+    }
+
+    async fn new_user(&self, request: &NewUser<'_>) -> Result<String, PluginError> {
+        if request.statements.is_empty() {
+            return Err(PluginError::EmptyCreationStatements);
+        }
+        let username = self.usernames.generate(request.display_name, request.role)?;
+        let expiration = expiration_text(request.expiration);
+        let values = [
+            ("name", username.as_str()),
+            ("username", username.as_str()),
+            ("password", request.password),
+            ("expiration", expiration.as_str()),
+        ];
+        let statements = prepare(request.statements, &values, Blocks::Split);
+        let secrets = [request.password, self.admin_password.as_str()];
+        match self.run(&statements, &secrets, Protocol::Prepared).await {
+            Ok(()) => Ok(username),
+            Err(failure) => Err(self.roll_back(request, username, failure).await),
+        }
+    }
+
+    /// MySQL users have no expiration: nothing is done, as in Vault.
+    async fn renew_user(&self, _: &str, _: &[String], _: Timestamp) -> Result<(), PluginError> {
+        Ok(())
+    }
+
+    async fn revoke_user(&self, username: &str, statements: &[String]) -> Result<(), PluginError> {
+        let default = [DEFAULT_REVOKE.to_owned()];
+        let entries = if statements.is_empty() {
+            if !self.user_exists(username).await? {
+                return Ok(());
+            }
+            &default
+        } else {
+            statements
+        };
+        let values = [("name", username), ("username", username)];
+        let statements = prepare(entries, &values, Blocks::Split);
+        let secrets = [self.admin_password.as_str()];
+        self.run(&statements, &secrets, Protocol::Direct).await.map_err(|failure| failure.error)
+    }
+
+    async fn change_password(
+        &self,
+        username: &str,
+        password: &str,
+        statements: &[String],
+    ) -> Result<(), PluginError> {
+        if username.is_empty() || password.is_empty() {
+            return Err(PluginError::Config("must provide both username and password".to_owned()));
+        }
+        let values = [("name", username), ("username", username), ("password", password)];
+        let default = [DEFAULT_ROTATE.to_owned()];
+        let entries = if statements.is_empty() { &default } else { statements };
+        let statements = prepare(entries, &values, Blocks::Split);
+        let secrets = [password, self.admin_password.as_str()];
+        self.run(&statements, &secrets, Protocol::Prepared)
+            .await
+            .map_err(|failure| failure.error.during("failed to change password"))
+    }
+
+    fn close(&self) {
+        self.pool.close();
+    }
+}

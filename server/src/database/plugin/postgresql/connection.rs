@@ -1,0 +1,102 @@
+//! Connections to PostgreSQL, and its errors in Vault's form.
+
+use std::error::Error as _;
+
+use async_trait::async_trait;
+use rustls::ClientConfig;
+use tokio::task::AbortHandle;
+use tokio_postgres::Client;
+use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::dsn::Dsn;
+use crate::database::PluginError;
+use crate::database::plugin::pool::Connect;
+use crate::database::plugin::redact;
+
+/// Opens connections.
+pub struct Connector {
+    /// Where to.
+    pub dsn: Dsn,
+    /// With which TLS settings.
+    pub tls: ClientConfig,
+}
+
+/// A session. Dropping it closes the socket at once, whatever the server is doing.
+pub struct Session {
+    /// The driver's handle.
+    pub client: Client,
+    task: AbortHandle,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[async_trait]
+impl Connect for Connector {
+    type Connection = Session;
+
+    async fn connect(&self) -> Result<Session, PluginError> {
+        let tls = MakeRustlsConnect::new(self.tls.clone());
+        let (client, connection) =
+            self.dsn.config.connect(tls).await.map_err(|e| connect_error(&self.dsn.target, &e))?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "PostgreSQL connection ended");
+            }
+        });
+        Ok(Session { client, task: task.abort_handle() })
+    }
+
+    fn is_broken(session: &Session) -> bool {
+        session.client.is_closed()
+    }
+}
+
+fn connect_error(target: &str, error: &tokio_postgres::Error) -> PluginError {
+    let target = target.to_owned();
+    let reason = message(error);
+    match error.code() {
+        Some(code)
+            if [&SqlState::INVALID_PASSWORD, &SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
+                .contains(&code) =>
+        {
+            PluginError::Authentication { target, reason }
+        }
+        _ => PluginError::Connect { target, reason },
+    }
+}
+
+/// The error of a statement or query: the server's message with `secrets` taken out, or a lost connection.
+pub fn query_error(error: &tokio_postgres::Error, secrets: &[&str]) -> PluginError {
+    match error.as_db_error() {
+        Some(db) if !is_fatal(db) => PluginError::Query(redact(&message(error), secrets)),
+        _ => PluginError::Lost(redact(&message(error), secrets)),
+    }
+}
+
+/// Whether the server ended the session with this error.
+fn is_fatal(error: &DbError) -> bool {
+    matches!(error.severity(), "FATAL" | "PANIC")
+}
+
+/// `ERROR: text (SQLSTATE 42P01)` with the server's detail, or the chain of causes below the server.
+fn message(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        let head = format!("{}: {} (SQLSTATE {})", db.severity(), db.message(), db.code().code());
+        return match db.detail() {
+            Some(detail) => format!("{head}: {detail}"),
+            None => head,
+        };
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
