@@ -1,0 +1,171 @@
+//! Capabilities and the operations they allow.
+
+use std::ops::{BitOr, BitOrAssign};
+
+/// Every capability a policy may name, `deny` included.
+///
+/// `subscribe` and `recover` are of current Vault, `scan` is OpenBao's.
+pub const CAPABILITY_NAMES: &[&str] =
+    &["create", "read", "update", "patch", "delete", "list", "sudo", "deny", "subscribe", "recover", "scan"];
+
+/// A set of capabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Capabilities(u16);
+
+impl Capabilities {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// An explicit `deny`.
+    pub const DENY: Self = Self(1);
+    /// `create`
+    pub const CREATE: Self = Self(1 << 1);
+    /// `read`
+    pub const READ: Self = Self(1 << 2);
+    /// `update`
+    pub const UPDATE: Self = Self(1 << 3);
+    /// `delete`
+    pub const DELETE: Self = Self(1 << 4);
+    /// `list`
+    pub const LIST: Self = Self(1 << 5);
+    /// `sudo`
+    pub const SUDO: Self = Self(1 << 6);
+    /// `patch`
+    pub const PATCH: Self = Self(1 << 7);
+    /// `subscribe`
+    pub const SUBSCRIBE: Self = Self(1 << 8);
+    /// `recover`
+    pub const RECOVER: Self = Self(1 << 9);
+    /// `scan`
+    pub const SCAN: Self = Self(1 << 10);
+
+    /// In the order in which Vault answers `sys/capabilities`.
+    const ANSWER_ORDER: [(Self, &'static str); 10] = [
+        (Self::SUDO, "sudo"),
+        (Self::READ, "read"),
+        (Self::LIST, "list"),
+        (Self::UPDATE, "update"),
+        (Self::DELETE, "delete"),
+        (Self::CREATE, "create"),
+        (Self::PATCH, "patch"),
+        (Self::SUBSCRIBE, "subscribe"),
+        (Self::RECOVER, "recover"),
+        (Self::SCAN, "scan"),
+    ];
+
+    /// The capability of that name, `deny` included.
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name == "deny" {
+            return Some(Self::DENY);
+        }
+        Self::ANSWER_ORDER.iter().find_map(|(capability, known)| (*known == name).then_some(*capability))
+    }
+
+    /// The capabilities that the older `policy = "…"` attribute stands for.
+    pub(super) fn from_legacy(policy: &str) -> Option<Self> {
+        let read = Self::READ | Self::LIST;
+        let write = read | Self::CREATE | Self::UPDATE | Self::DELETE;
+        match policy {
+            "deny" => Some(Self::DENY),
+            "read" => Some(read),
+            "write" => Some(write),
+            "sudo" => Some(write | Self::SUDO),
+            _ => None,
+        }
+    }
+
+    /// Whether all of `other` is in here.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether nothing is in here.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this denies explicitly.
+    #[must_use]
+    pub const fn denies(self) -> bool {
+        self.contains(Self::DENY)
+    }
+
+    /// The names, in the order in which Vault shows them; `["deny"]` if nothing is
+    /// allowed.
+    pub fn names(self) -> Vec<&'static str> {
+        if self.denies() || self.is_empty() {
+            return vec!["deny"];
+        }
+        Self::ANSWER_ORDER
+            .iter()
+            .filter(|(capability, _)| self.contains(*capability))
+            .map(|(_, name)| *name)
+            .collect()
+    }
+}
+
+impl BitOr for Capabilities {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Capabilities {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = *self | other;
+    }
+}
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Write of what isn't there yet.
+    Create,
+    /// Read.
+    Read,
+    /// Write of what is there, or any other action.
+    Update,
+    /// Partial write (`PATCH`).
+    Patch,
+    /// Delete.
+    Delete,
+    /// List of keys (`LIST`).
+    List,
+    /// Recursive list (OpenBao's `SCAN`).
+    Scan,
+    /// Recovery of a secret from a snapshot.
+    Recover,
+    /// Help about a path, always allowed.
+    Help,
+    /// Lease renewal, which needs `update`.
+    Renew,
+    /// Lease revocation, which needs `update`.
+    Revoke,
+    /// Clean-up of a failed write, which needs `update`.
+    Rollback,
+}
+
+impl Operation {
+    /// The capability that allows this; `None` for what is always allowed.
+    pub const fn capability(self) -> Option<Capabilities> {
+        Some(match self {
+            Self::Create => Capabilities::CREATE,
+            Self::Read => Capabilities::READ,
+            Self::Update | Self::Renew | Self::Revoke | Self::Rollback => Capabilities::UPDATE,
+            Self::Patch => Capabilities::PATCH,
+            Self::Delete => Capabilities::DELETE,
+            Self::List => Capabilities::LIST,
+            Self::Scan => Capabilities::SCAN,
+            Self::Recover => Capabilities::RECOVER,
+            Self::Help => return None,
+        })
+    }
+
+    /// Whether a policy's parameter rules apply.
+    pub(super) const fn has_parameters(self) -> bool {
+        matches!(self, Self::Create | Self::Read | Self::Update | Self::Patch | Self::Recover)
+    }
+}
