@@ -1,6 +1,7 @@
 //! A general Vault-compatible server for labs and tests: in-process as a library, or as the
 //! `vaultlab server` command. It knows nothing of labs.
 
+pub mod approle;
 pub mod barrier;
 pub mod database;
 pub mod duration;

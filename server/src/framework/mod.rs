@@ -1,5 +1,6 @@
-//! What backends share to find the endpoint of a request as Vault's framework does: path patterns
-//! with named fields, the operations of each path, the parameters it knows.
+//! What backends share to answer as Vault's framework does: path patterns with named fields, the
+//! operations of each path, the parameters it knows; for auth methods also the `token_*`
+//! parameters, bound networks and user lockout.
 //!
 //! A backend keeps a [`Router`] over its own enum of endpoints, resolves each request to a
 //! [`Call`], matches on the endpoint, and passes its answer through [`Call::finish`]:
@@ -23,8 +24,13 @@
 //! # Ok::<(), vaultlab_server::logical::Error>(())
 //! ```
 
+mod lockout;
+pub mod network;
 mod pattern;
 mod router;
+mod token_params;
 
+pub use lockout::FailedLogins;
 pub use pattern::{Captures, Pattern, is_name};
 pub use router::{Call, Route, Router, open_route, route};
+pub use token_params::{TOKEN_PARAMETERS, TokenParams, token_type_warning};
