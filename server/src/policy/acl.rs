@@ -7,8 +7,10 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json};
 
+use super::capability::needed;
 use super::template::{self, Identity};
-use super::{Capabilities, Operation, Policy, ROOT_POLICY_NAME};
+use super::{Capabilities, Policy, ROOT_POLICY_NAME};
+use crate::logical::Operation;
 use pattern::{Pattern, Priority, Segments};
 use permissions::Permissions;
 use std::time::Duration;
@@ -105,14 +107,12 @@ impl Acl {
         if self.root {
             return Decision { allowed: true, sudo: true, root: true };
         }
-        let Some(capability) = request.operation.capability() else {
-            return Decision { allowed: true, ..Decision::default() };
-        };
         let Some(permissions) = self.find(request.operation, request.path) else {
             return Decision::default();
         };
         Decision {
-            allowed: permissions.capabilities.contains(capability) && permissions.allow(request),
+            allowed: permissions.capabilities.contains(needed(request.operation))
+                && permissions.allow(request),
             sudo: permissions.capabilities.contains(Capabilities::SUDO),
             root: false,
         }
@@ -137,10 +137,9 @@ impl Acl {
         if self.root {
             return vec![ROOT_POLICY_NAME];
         }
-        match (operation.capability(), self.find(operation, path)) {
-            (Some(capability), Some(permissions)) => permissions.granting(capability),
-            _ => Vec::new(),
-        }
+        self.find(operation, path)
+            .map(|permissions| permissions.granting(needed(operation)))
+            .unwrap_or_default()
     }
 
     /// Whether anything at `mount` (a mount's path with its slash) or below it is
@@ -165,19 +164,15 @@ impl Acl {
         if let Some(permissions) = self.exact.get(path) {
             return Some(permissions);
         }
-        let list = matches!(operation, Operation::List | Operation::Scan);
-        if list && let Some(folder) = path.strip_suffix('/') {
-            if let Some(permissions) = self.exact.get(folder) {
-                return Some(permissions);
-            }
-            // Only LIST: a rule such as `a/+` or `a/b*` also covers `a/b/`.
-            if operation == Operation::List
-                && let Some(permissions) = self.find_pattern(folder)
-            {
-                return Some(permissions);
-            }
-        }
-        self.find_pattern(path)
+        // A list is also covered by rules for the folder without its slash: `a/b`,
+        // `a/+` and `a/b*` cover the list of `a/b/`.
+        let folder = match operation {
+            Operation::List => path.strip_suffix('/'),
+            _ => None,
+        };
+        folder
+            .and_then(|folder| self.exact.get(folder).or_else(|| self.find_pattern(folder)))
+            .or_else(|| self.find_pattern(path))
     }
 
     fn find_pattern(&self, path: &str) -> Option<&Permissions> {

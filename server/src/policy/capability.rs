@@ -1,6 +1,8 @@
-//! Capabilities and the operations they allow.
+//! Capabilities and the operations that need them.
 
 use std::ops::{BitOr, BitOrAssign};
+
+use crate::logical::Operation;
 
 /// Every capability a policy may name, `deny` included.
 ///
@@ -119,53 +121,19 @@ impl BitOrAssign for Capabilities {
     }
 }
 
-/// What a request does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// Write of what isn't there yet.
-    Create,
-    /// Read.
-    Read,
-    /// Write of what is there, or any other action.
-    Update,
-    /// Partial write (`PATCH`).
-    Patch,
-    /// Delete.
-    Delete,
-    /// List of keys (`LIST`).
-    List,
-    /// Recursive list (OpenBao's `SCAN`).
-    Scan,
-    /// Recovery of a secret from a snapshot.
-    Recover,
-    /// Help about a path, always allowed.
-    Help,
-    /// Lease renewal, which needs `update`.
-    Renew,
-    /// Lease revocation, which needs `update`.
-    Revoke,
-    /// Clean-up of a failed write, which needs `update`.
-    Rollback,
+/// The capability that `operation` needs.
+pub(super) const fn needed(operation: Operation) -> Capabilities {
+    match operation {
+        Operation::Create => Capabilities::CREATE,
+        Operation::Read => Capabilities::READ,
+        Operation::Update => Capabilities::UPDATE,
+        Operation::Patch => Capabilities::PATCH,
+        Operation::Delete => Capabilities::DELETE,
+        Operation::List => Capabilities::LIST,
+    }
 }
 
-impl Operation {
-    /// The capability that allows this; `None` for what is always allowed.
-    pub const fn capability(self) -> Option<Capabilities> {
-        Some(match self {
-            Self::Create => Capabilities::CREATE,
-            Self::Read => Capabilities::READ,
-            Self::Update | Self::Renew | Self::Revoke | Self::Rollback => Capabilities::UPDATE,
-            Self::Patch => Capabilities::PATCH,
-            Self::Delete => Capabilities::DELETE,
-            Self::List => Capabilities::LIST,
-            Self::Scan => Capabilities::SCAN,
-            Self::Recover => Capabilities::RECOVER,
-            Self::Help => return None,
-        })
-    }
-
-    /// Whether a policy's parameter rules apply.
-    pub(super) const fn has_parameters(self) -> bool {
-        matches!(self, Self::Create | Self::Read | Self::Update | Self::Patch | Self::Recover)
-    }
+/// Whether a policy's parameter rules apply to `operation`.
+pub(super) const fn has_parameters(operation: Operation) -> bool {
+    matches!(operation, Operation::Create | Operation::Read | Operation::Update | Operation::Patch)
 }

@@ -5,7 +5,8 @@
 //! two microseconds.
 //!
 //! ```
-//! use vaultlab_server::policy::{Acl, Operation, Policy, Request};
+//! use vaultlab_server::logical::Operation;
+//! use vaultlab_server::policy::{Acl, Policy, Request};
 //!
 //! let policy = Policy::parse("app", r#"path "secret/data/app/*" { capabilities = ["read"] }"#)?;
 //! let acl = Acl::compile([&policy], None);
@@ -24,10 +25,10 @@ mod template;
 
 pub use acl::{Acl, Decision, Request};
 pub use builtin::{DEFAULT_POLICY, RESPONSE_WRAPPING_POLICY, ROOT_POLICY_NAME};
-pub use capability::{CAPABILITY_NAMES, Capabilities, Operation};
+pub use capability::{CAPABILITY_NAMES, Capabilities};
 pub use error::{Fault, PolicyError};
 pub use parameters::Parameters;
-pub use template::{Alias, Entity, Group, Identity};
+pub use template::{Group, Identity, MountAlias};
 
 use crate::hcl::Span;
 use std::time::Duration;

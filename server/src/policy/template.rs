@@ -2,31 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use crate::logical::Entity;
+
 /// Who a token belongs to, for templated paths.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
     /// The entity.
     pub entity: Entity,
+    /// The entity's names at the auth methods.
+    pub aliases: Vec<MountAlias>,
     /// The groups it is a member of.
     pub groups: Vec<Group>,
 }
 
-/// An identity entity.
-#[derive(Debug, Clone, Default)]
-pub struct Entity {
-    /// Its ID.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Its metadata.
-    pub metadata: BTreeMap<String, String>,
-    /// Its names at the auth methods.
-    pub aliases: Vec<Alias>,
-}
-
 /// An entity's name at one auth method.
 #[derive(Debug, Clone, Default)]
-pub struct Alias {
+pub struct MountAlias {
     /// The accessor of the auth method's mount.
     pub mount_accessor: String,
     /// Its ID.
@@ -92,22 +83,23 @@ pub(super) fn resolve(path: &str, identity: Option<&Identity>) -> Option<String>
 fn lookup<'a>(selector: &str, identity: &'a Identity) -> Option<&'a str> {
     let selector = selector.strip_prefix("identity.")?;
     let value = if let Some(selector) = selector.strip_prefix("entity.") {
-        entity_value(selector, &identity.entity)
+        entity_value(selector, identity)
     } else {
         group_value(selector.strip_prefix("groups.")?, &identity.groups)
     };
     value.filter(|value| !value.is_empty())
 }
 
-fn entity_value<'a>(selector: &str, entity: &'a Entity) -> Option<&'a str> {
+fn entity_value<'a>(selector: &str, identity: &'a Identity) -> Option<&'a str> {
     if let Some(rest) = selector.strip_prefix("aliases.") {
         let (accessor, selector) = rest.split_once('.')?;
-        let alias = entity.aliases.iter().find(|alias| alias.mount_accessor == accessor)?;
+        let alias = identity.aliases.iter().find(|alias| alias.mount_accessor == accessor)?;
         return named(selector, &alias.id, &alias.name, &alias.metadata).or_else(|| {
             let key = selector.strip_prefix("custom_metadata.")?;
             alias.custom_metadata.get(key).map(String::as_str)
         });
     }
+    let entity = &identity.entity;
     named(selector, &entity.id, &entity.name, &entity.metadata)
 }
 
@@ -143,18 +135,14 @@ mod tests {
     fn someone() -> Identity {
         let map = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
         Identity {
-            entity: Entity {
-                id: "e-1".to_owned(),
-                name: "alice".to_owned(),
-                metadata: map("team", "blue"),
-                aliases: vec![Alias {
-                    mount_accessor: "auth_approle_1".to_owned(),
-                    id: "a-1".to_owned(),
-                    name: "role-id".to_owned(),
-                    metadata: map("role_name", "webapp"),
-                    custom_metadata: map("any.thing", "x*"),
-                }],
-            },
+            entity: Entity { id: "e-1".to_owned(), name: "alice".to_owned(), metadata: map("team", "blue") },
+            aliases: vec![MountAlias {
+                mount_accessor: "auth_approle_1".to_owned(),
+                id: "a-1".to_owned(),
+                name: "role-id".to_owned(),
+                metadata: map("role_name", "webapp"),
+                custom_metadata: map("any.thing", "x*"),
+            }],
             groups: vec![Group {
                 id: "g-1".to_owned(),
                 name: "ops".to_owned(),

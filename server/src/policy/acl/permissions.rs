@@ -1,6 +1,7 @@
 //! What the rules for one path allow together.
 
 use super::{Capabilities, Request};
+use crate::policy::capability::has_parameters;
 use crate::policy::{Parameters, Rule};
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ impl Permissions {
     /// Whether the request's wrapping and fields are allowed, its operation being so.
     pub fn allow(&self, request: &Request<'_>) -> bool {
         self.allow_wrapping(request.wrap_ttl)
-            && (!request.operation.has_parameters() || self.allow_fields(request))
+            && (!has_parameters(request.operation) || self.allow_fields(request))
     }
 
     fn allow_wrapping(&self, asked: Option<Duration>) -> bool {
