@@ -2,6 +2,7 @@
 //! `vaultlab server` command. It knows nothing of labs.
 
 pub mod approle;
+pub mod audit;
 pub mod barrier;
 pub mod database;
 pub mod duration;
