@@ -1,5 +1,92 @@
 //! The lab file: from YAML on disk to a checked [`LabSpec`].
+//!
+//! The way is: [`load`] (YAML to a tree that knows its lines) → [`wire`] (the keys and their types)
+//! → [`resolve`] (files read, names resolved, rules checked) → [`model`]. Nothing stops at the first
+//! problem: a [`SpecError`] holds them all, each with file, line, column and advice.
 
+mod builtin;
+mod decode;
+pub mod diagnostic;
+mod files;
+mod load;
 pub mod model;
+mod names;
+mod resolve;
+mod sql;
+mod values;
+mod wire;
 
+use std::path::{Path, PathBuf};
+
+pub use builtin::{LAB_FILE, builtin_files};
+pub use diagnostic::{Diagnostic, SpecError};
 pub use model::LabSpec;
+
+use files::{Files, MAX_LAB_FILE, read_text};
+use model::Origin;
+use resolve::Input;
+
+impl LabSpec {
+    /// Reads a lab file and everything it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it and with the files it names.
+    pub fn load(path: &Path) -> Result<Self, SpecError> {
+        let shown = path.display().to_string();
+        let of_file = |message: String, help: Option<String>| {
+            let diagnostic = Diagnostic::of_file(&shown, message);
+            let diagnostic = match help {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            };
+            SpecError::new(vec![diagnostic])
+        };
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let text =
+            read_text(path, &name, MAX_LAB_FILE).map_err(|error| of_file(error.message, error.help))?;
+        // The folder without links, so that a lab has one identity; a link to the file itself stays.
+        let shown_folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let folder = std::path::absolute(path)
+            .and_then(|absolute| absolute.parent().unwrap_or(Path::new("/")).canonicalize())
+            .map_err(|error| of_file(format!("the folder of `{name}` cannot be read: {error}"), None))?;
+        let absolute = folder.join(&*name);
+        resolve::lab(&Input {
+            shown: &shown,
+            text: &text,
+            files: &Files::Disk { folder, shown: shown_folder },
+            origin: Origin::File(absolute),
+        })
+    }
+
+    /// The lab that is part of the program: the notes application's.
+    ///
+    /// # Errors
+    /// None in a program that passed its tests.
+    pub fn builtin() -> Result<Self, SpecError> {
+        resolve::lab(&Input {
+            shown: LAB_FILE,
+            text: builtin::file(LAB_FILE).unwrap_or_default(),
+            files: &Files::BuiltIn { folder: PathBuf::from("lab") },
+            origin: Origin::BuiltIn,
+        })
+    }
+
+    /// The lab to use: the given file, else `vaultlab.yaml` or `lab/vaultlab.yaml` in `cwd`, else
+    /// the built-in one ([`LabSpec::origin`] tells which).
+    ///
+    /// # Errors
+    /// As [`LabSpec::load`]; a file that exists but is wrong is never passed over.
+    pub fn discover(file: Option<&Path>, cwd: &Path) -> Result<Self, SpecError> {
+        if let Some(file) = file {
+            return Self::load(file);
+        }
+        for candidate in ["vaultlab.yaml", LAB_FILE] {
+            let path = cwd.join(candidate);
+            if path.symlink_metadata().is_ok() {
+                let relative = std::env::current_dir().is_ok_and(|current| current == cwd);
+                return Self::load(if relative { Path::new(candidate) } else { &path });
+            }
+        }
+        Self::builtin()
+    }
+}

@@ -1,0 +1,2 @@
+CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}';
+GRANT SELECT ON notes.* TO '{{name}}'@'%';

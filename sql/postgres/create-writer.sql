@@ -1,0 +1,2 @@
+CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'
+    IN ROLE notes_writer;

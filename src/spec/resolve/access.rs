@@ -1,0 +1,154 @@
+//! Policies and AppRoles.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Input, SYSTEM_MAX_TTL, check_unique, declared, ttl_pair};
+use crate::spec::decode::{At, Problems, did_you_mean};
+use crate::spec::load::Node;
+use crate::spec::model::{AppRoleSpec, Delivery, PolicySpec};
+use crate::spec::names;
+use crate::spec::wire::{AppRole, Deliver, LabFile, Policy};
+
+/// Vault's own policies that cannot be written: `root`, and one for wrapping tokens.
+const RESERVED_POLICIES: &[&str] = &["root", "response-wrapping"];
+
+const TOKEN_TTL: Duration = Duration::from_hours(2);
+const TOKEN_MAX_TTL: Duration = Duration::from_hours(48);
+const SECRET_ID_TTL: Duration = Duration::from_hours(1);
+
+/// The policies.
+pub(super) fn policies(file: &LabFile, input: &Input<'_>, problems: &mut Problems<'_>) -> Vec<PolicySpec> {
+    let names: Vec<_> = file.policies.iter().map(|policy| policy.name.clone()).collect();
+    check_unique(&names, "policy name", problems);
+    file.policies.iter().filter_map(|given| policy(given, input, problems)).collect()
+}
+
+fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<PolicySpec> {
+    let name = &given.name;
+    names::check_vault_name(name, "a policy", problems);
+    if RESERVED_POLICIES.contains(&name.value.as_str()) {
+        let message = format!("the policy `{}` belongs to Vault", name.value);
+        problems.add_help(name.place, message, "choose another name");
+    }
+    let (origin, text) = match (&given.file, &given.hcl) {
+        (Some(_), Some(hcl)) => {
+            let message = "a policy has either `file` or `hcl`, not both";
+            problems.add_help(hcl.place, message, "remove one of them");
+            return None;
+        }
+        (None, None) => {
+            let message = format!("the policy `{}` has no content", name.value);
+            problems.add_help(name.place, message, "add `file: ...` or `hcl: ...`");
+            return None;
+        }
+        (None, Some(hcl)) => (format!("{}:{}", input.shown, hcl.place.line), hcl.value.clone()),
+        (Some(path), None) => match input.files.read(&path.value) {
+            Ok(content) => (content.origin, content.text),
+            Err(error) => {
+                match error.help {
+                    Some(help) => problems.add_help(path.place, error.message, help),
+                    None => problems.add(path.place, error.message),
+                }
+                return None;
+            }
+        },
+    };
+    Some(PolicySpec { name: name.value.clone(), text, origin })
+}
+
+/// The AppRoles.
+pub(super) fn approles(
+    file: &LabFile,
+    root: &Node,
+    input: &Input<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<AppRoleSpec> {
+    let names: Vec<_> = file.approles.iter().map(|approle| approle.name.clone()).collect();
+    check_unique(&names, "AppRole name", problems);
+    let declared = declared(root, "policies");
+    let approles = file.approles.iter().map(|given| approle(given, &declared, input, problems)).collect();
+    check_delivery(file, input, problems);
+    approles
+}
+
+fn approle(
+    given: &AppRole,
+    declared: &[&str],
+    input: &Input<'_>,
+    problems: &mut Problems<'_>,
+) -> AppRoleSpec {
+    names::check_vault_name(&given.name, "an AppRole", problems);
+    let policies = &given.policies.value;
+    check_unique(policies, "policy", problems);
+    if policies.is_empty() {
+        let message = format!("the AppRole `{}` has no policy, so it may do nothing", given.name.value);
+        problems.add_help(given.policies.place, message, "name at least one of `policies`");
+    }
+    for policy in policies {
+        check_policy(policy, declared, problems);
+    }
+    let (token_ttl, token_max_ttl) = ttl_pair(
+        given.token_ttl.as_ref(),
+        given.token_max_ttl.as_ref(),
+        (TOKEN_TTL, TOKEN_MAX_TTL),
+        ("token_ttl", "token_max_ttl"),
+        problems,
+    );
+    if let Some(ttl) = given.secret_id_ttl.as_ref().filter(|ttl| ttl.value.0 > SYSTEM_MAX_TTL) {
+        let message = "`secret_id_ttl` is longer than Vault's own maximum of 768h";
+        problems.add_help(ttl.place, message, "write 768h or less, or 0 for one that never expires");
+    }
+    AppRoleSpec {
+        name: given.name.value.clone(),
+        policies: policies.iter().map(|policy| policy.value.clone()).collect(),
+        token_ttl,
+        token_max_ttl,
+        secret_id_ttl: given.secret_id_ttl.as_ref().map_or(SECRET_ID_TTL, |ttl| ttl.value.0),
+        secret_id_num_uses: given.secret_id_num_uses.as_ref().map_or(0, |uses| uses.value.0),
+        deliver: given.deliver.as_ref().map_or(Delivery::LabState, |to| deliver(to, input)),
+    }
+}
+
+fn check_policy(policy: &At<String>, declared: &[&str], problems: &mut Problems<'_>) {
+    let name = policy.value.as_str();
+    if name == "root" {
+        let message = "an AppRole cannot have the policy `root`";
+        problems.add_help(policy.place, message, "write a policy that allows what it needs");
+    } else if name != "default" && !declared.contains(&name) {
+        let message = format!("the policy `{name}` is not declared");
+        let help = did_you_mean(name, declared.iter().copied()).unwrap_or_else(|| {
+            if declared.is_empty() {
+                "declare it under `policies`".to_owned()
+            } else {
+                format!("the policies are: {}", declared.join(", "))
+            }
+        });
+        problems.add_help(policy.place, message, help);
+    }
+}
+
+fn deliver(given: &Deliver, input: &Input<'_>) -> Delivery {
+    let output = |name: &At<String>| input.files.output(&name.value);
+    match (output(&given.role_id), output(&given.secret_id)) {
+        (Some(role_id), Some(secret_id)) => Delivery::Files { role_id, secret_id },
+        _ => Delivery::LabState,
+    }
+}
+
+/// Notes files that would be written over: by one another, or in place of a folder.
+fn check_delivery(file: &LabFile, input: &Input<'_>, problems: &mut Problems<'_>) {
+    let delivers = file.approles.iter().filter_map(|approle| approle.deliver.as_ref());
+    let mut taken: Vec<(PathBuf, usize)> = Vec::new();
+    for name in delivers.flat_map(|deliver| [&deliver.role_id, &deliver.secret_id]) {
+        let Some(path) = input.files.output(&name.value) else { continue };
+        if let Some((_, line)) = taken.iter().find(|(other, _)| *other == path) {
+            let message = format!("two files are delivered to `{}`", name.value);
+            problems.add_help(name.place, message, format!("the other is on line {line}"));
+        } else if path.is_dir() || name.value.ends_with('/') {
+            let message = format!("`{}` is a folder, not a file", name.value);
+            problems.add_help(name.place, message, "name the file in it too");
+        }
+        taken.push((path, name.place.line));
+    }
+}

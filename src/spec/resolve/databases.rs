@@ -1,0 +1,180 @@
+//! Databases and their roles.
+
+use std::time::Duration;
+
+use super::sql::{Use, role_statements, script};
+use super::{Input, check_unique, declared, port, ttl_pair};
+use crate::spec::decode::{Problems, did_you_mean};
+use crate::spec::load::Node;
+use crate::spec::model::{
+    ADMIN_USER, DatabaseSpec, Engine, MysqlFlavour, Proof, RoleSpec, RootRotation, SqlText,
+};
+use crate::spec::names;
+use crate::spec::wire::{Database, LabFile, Role, Rotation};
+
+/// What the account `vault` may do where the lab file says nothing.
+const POSTGRES_ADMIN: &str = include_str!("../../../sql/postgres/admin.sql");
+/// The shipped lab names its four privileges; other schemas may need any.
+const MYSQL_ADMIN: &str = "GRANT CREATE USER ON *.* TO '{{name}}'@'%';
+GRANT ALL PRIVILEGES ON `{{database}}`.* TO '{{name}}'@'%' WITH GRANT OPTION;
+";
+
+const DEFAULT_TTL: Duration = Duration::from_hours(1);
+const MAX_TTL: Duration = Duration::from_hours(24);
+const SHORTEST_ROTATION: Duration = Duration::from_mins(1);
+
+/// The databases, still without their roles.
+pub(super) fn resolve(
+    file: &LabFile,
+    root: &Node,
+    input: &Input<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<DatabaseSpec> {
+    let names: Vec<_> = file.databases.iter().map(|database| database.name.clone()).collect();
+    check_unique(&names, "database name", problems);
+    if names.is_empty() && declared(root, "databases").is_empty() {
+        if let Some(role) = file.roles.first() {
+            let message = "there are roles but no `databases`";
+            problems.add_help(role.name.place, message, "add a database for them");
+        }
+    }
+    file.databases.iter().filter_map(|given| database(given, input, problems)).collect()
+}
+
+fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<DatabaseSpec> {
+    names::check_service_name(&given.name, "a database", problems);
+    if given.name.value == "vault" {
+        let help = format!("write `{}`", given.engine.value.as_str());
+        problems.add_help(given.name.place, "the name `vault` belongs to the Vault", help);
+    }
+    let engine = match (given.engine.value, &given.flavour) {
+        (Engine::Mysql(_), Some(flavour)) => Engine::Mysql(flavour.value),
+        (Engine::Postgres, Some(flavour)) if flavour.value != MysqlFlavour::Auto => {
+            let message = "`flavour` is for `engine: mysql` only";
+            problems.add_help(flavour.place, message, "remove it, or write `engine: mysql`");
+            Engine::Postgres
+        }
+        (engine, _) => engine,
+    };
+    if let Some(image) = &given.image {
+        names::check_image(image, problems);
+    }
+    if let Some(mount) = &given.mount {
+        names::check_mount(mount, problems);
+    }
+    let mut database = given.name.clone();
+    match &given.database {
+        Some(name) => database = name.clone(),
+        None => database.value = database.value.replace('-', "_"),
+    }
+    names::check_database(&database, problems);
+
+    let mut scripts = |list: &[_]| -> Vec<SqlText> {
+        list.iter().filter_map(|sql| script(sql, engine, input, problems)).collect()
+    };
+    let schema = scripts(&given.schema);
+    let seed = scripts(&given.seed);
+    let admin = match &given.admin {
+        Some(sql) => script(sql, engine, input, problems),
+        None => Some(SqlText {
+            origin: format!("the built-in admin.sql for {}", engine.as_str()),
+            text: if engine == Engine::Postgres { POSTGRES_ADMIN } else { MYSQL_ADMIN }.to_owned(),
+        }),
+    };
+    Some(DatabaseSpec {
+        name: given.name.value.clone(),
+        engine,
+        image: given.image.as_ref().map(|image| image.value.clone()),
+        port: port(given.port.as_ref()),
+        mount: given.mount.as_ref().map_or("database", |mount| &mount.value).to_owned(),
+        admin: admin.map(|sql| filled_in(&sql, &database.value))?,
+        database: database.value,
+        schema,
+        seed,
+        roles: Vec::new(),
+        root_rotation: rotation(given, problems),
+    })
+}
+
+fn filled_in(sql: &SqlText, database: &str) -> SqlText {
+    let text = sql.text.replace("{{name}}", ADMIN_USER).replace("{{database}}", database);
+    SqlText { origin: sql.origin.clone(), text }
+}
+
+fn rotation(given: &Database, problems: &mut Problems<'_>) -> RootRotation {
+    match given.root_rotation.as_ref().map(|rotation| &rotation.value) {
+        None => RootRotation::default(),
+        Some(Rotation::Switch(switch)) if switch.0 => RootRotation::Once,
+        Some(Rotation::Switch(_)) => RootRotation::Off,
+        Some(Rotation::Every(rotation)) => {
+            let every = rotation.every.value.0;
+            if every < SHORTEST_ROTATION {
+                let message = "the root password cannot be replaced more often than every minute";
+                problems.add_help(rotation.every.place, message, "write 1m or more");
+            }
+            RootRotation::Every(every)
+        }
+    }
+}
+
+/// Reads the roles and puts each into its database.
+pub(super) fn resolve_roles(
+    file: &LabFile,
+    root: &Node,
+    input: &Input<'_>,
+    databases: &mut [DatabaseSpec],
+    problems: &mut Problems<'_>,
+) {
+    let names: Vec<_> = file.roles.iter().map(|role| role.name.clone()).collect();
+    check_unique(&names, "role name", problems);
+    let declared = declared(root, "databases");
+    for given in &file.roles {
+        names::check_vault_name(&given.name, "a role", problems);
+        let wanted = &given.database;
+        if !declared.contains(&wanted.value.as_str()) && !declared.is_empty() {
+            let message = format!("there is no database `{}`", wanted.value);
+            let help = did_you_mean(&wanted.value, declared.iter().copied())
+                .unwrap_or_else(|| format!("the databases are: {}", declared.join(", ")));
+            problems.add_help(wanted.place, message, help);
+        }
+        let database = databases.iter_mut().find(|database| database.name == wanted.value);
+        // The engine only decides how comments look; without one the other checks still hold.
+        let engine = database.as_ref().map_or(Engine::Postgres, |database| database.engine);
+        let role = role(given, engine, input, problems);
+        if let (Some(database), Some(role)) = (database, role) {
+            database.roles.push(role);
+        }
+    }
+}
+
+fn role(given: &Role, engine: Engine, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<RoleSpec> {
+    let (default_ttl, max_ttl) = ttl_pair(
+        given.default_ttl.as_ref(),
+        given.max_ttl.as_ref(),
+        (DEFAULT_TTL, MAX_TTL),
+        ("default_ttl", "max_ttl"),
+        problems,
+    );
+    let mut optional = |sql: &Option<_>, usage| match sql {
+        Some(sql) => role_statements(sql, usage, engine, input, problems).map(Some),
+        None => Some(None),
+    };
+    let revocation_statements = optional(&given.revocation_statements, Use::Revoke);
+    let renew_statements = optional(&given.renew_statements, Use::Renew);
+    let rollback_statements = optional(&given.rollback_statements, Use::Revoke);
+    let creation = role_statements(&given.creation_statements, Use::Create, engine, input, problems);
+    let proof = given.proof.as_ref().map_or_else(Proof::default, |proof| Proof {
+        allows: proof.allows.clone(),
+        refuses: proof.refuses.clone(),
+    });
+    Some(RoleSpec {
+        name: given.name.value.clone(),
+        creation_statements: creation?,
+        revocation_statements: revocation_statements?,
+        renew_statements: renew_statements?,
+        rollback_statements: rollback_statements?,
+        default_ttl,
+        max_ttl,
+        proof,
+    })
+}

@@ -1,0 +1,282 @@
+//! From the lab file as written to the model: files are read, names resolved, defaults filled in,
+//! and every rule checked.
+
+mod access;
+mod databases;
+mod sql;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::SpecError;
+use super::decode::{At, Decode as _, Problems};
+use super::diagnostic::{Diagnostic, Place};
+use super::files::Files;
+use super::load::{self, Node, Value};
+use super::model::{AuditSpec, LabSpec, Origin, RuntimeChoice, VaultSpec};
+use super::names;
+use super::values::{API_VERSION, ApiVersion, Number, Ttl};
+use super::wire::{Audit, LabFile, Vault};
+
+/// Vault's own longest TTL, which no role may exceed (`max_lease_ttl` of its configuration).
+const SYSTEM_MAX_TTL: Duration = Duration::from_hours(768);
+
+/// A lab file's text and surroundings.
+pub(super) struct Input<'a> {
+    /// The file's name as the user knows it.
+    pub shown: &'a str,
+    /// Its content.
+    pub text: &'a str,
+    /// Where its paths lead.
+    pub files: &'a Files,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Reads a lab file.
+pub(super) fn lab(input: &Input<'_>) -> Result<LabSpec, SpecError> {
+    let mut problems = Problems::new(input.shown, input.text);
+    let spec = read(input, &mut problems);
+    match spec {
+        Some(spec) if problems.is_empty() => Ok(spec),
+        _ => Err(SpecError::new(problems.into_list())),
+    }
+}
+
+fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
+    let blank = |line: &str| {
+        let line = line.trim();
+        line.is_empty() || line == "---" || line.starts_with('#')
+    };
+    if input.text.lines().all(blank) {
+        let message = "this lab file is empty";
+        let help = "`vaultlab init` writes one to start from";
+        problems.push(Diagnostic::of_file(input.shown, message).help(help));
+        return None;
+    }
+    let root = match load::parse(input.text) {
+        Ok(root) => root,
+        Err(error) => {
+            syntax(&error, problems);
+            return None;
+        }
+    };
+    let file = LabFile::decode(&root, problems)?;
+    if file.api_version == ApiVersion::Missing {
+        let help = format!("add `apiVersion: {API_VERSION}` as the first line");
+        problems.add_help(start_of(&root), "the lab file lacks the key `apiVersion`", help);
+    }
+
+    let name = lab_name(file.name.as_ref(), input, problems);
+    let vault = vault(file.vault.as_ref(), problems);
+    let mut databases = databases::resolve(&file, &root, input, problems);
+    databases::resolve_roles(&file, &root, input, &mut databases, problems);
+    let policies = access::policies(&file, input, problems);
+    let approles = access::approles(&file, &root, input, problems);
+    check_ports(&file, problems);
+
+    Some(LabSpec {
+        name: name?,
+        runtime: file.runtime.unwrap_or(RuntimeChoice::Auto),
+        vault,
+        databases,
+        policies,
+        approles,
+        origin: input.origin.clone(),
+    })
+}
+
+fn syntax(error: &load::SyntaxError, problems: &mut Problems<'_>) {
+    let line = problems.text.lines().nth(error.place.line - 1).unwrap_or_default();
+    let indent = &line[..line.len() - line.trim_start().len()];
+    if let Some(before) = indent.find('\t') {
+        let place = Place { line: error.place.line, column: before + 1, len: 1 };
+        problems.add_help(place, "a tab in the indentation", "YAML takes spaces only");
+    } else {
+        problems.add(error.place, &error.message);
+    }
+}
+
+fn start_of(root: &Node) -> Place {
+    match &root.value {
+        Value::Map(entries) => entries.first().map_or(root.place, |(key, _)| key.place),
+        _ => root.place,
+    }
+}
+
+/// The file's name for the lab, else the name of its folder.
+fn lab_name(given: Option<&At<String>>, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<String> {
+    if let Some(name) = given {
+        names::check_service_name(name, "a lab", problems);
+        return Some(name.value.clone());
+    }
+    let folder = match input.files {
+        Files::Disk { folder, .. } => folder.as_path(),
+        Files::BuiltIn { folder } => folder.as_path(),
+    };
+    // `lab/` says nothing about the project it is in.
+    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = match last(folder).as_deref() {
+        Some("lab") => folder.parent().and_then(last),
+        other => other.map(str::to_owned),
+    };
+    let name = name.as_deref().and_then(names::lab_name);
+    if name.is_none() {
+        let message = "the lab has no name, and none can be made of its folder's";
+        problems.push(Diagnostic::of_file(input.shown, message).help("add `name: my-lab`"));
+    }
+    name
+}
+
+fn vault(given: Option<&Vault>, problems: &mut Problems<'_>) -> VaultSpec {
+    let shares = given.and_then(|vault| vault.key_shares.as_ref());
+    let threshold = given.and_then(|vault| vault.key_threshold.as_ref());
+    let key_shares = shares.map_or(5, |shares| small(&shares.value));
+    let key_threshold = threshold.map_or(key_shares / 2 + 1, |needed| small(&needed.value));
+    let key_threshold = if key_shares == 1 && threshold.is_none() { 1 } else { key_threshold };
+    if let Some(at) = threshold.or(shares) {
+        if key_threshold > key_shares {
+            let message = format!("{key_threshold} unseal keys are needed, but there are {key_shares}");
+            problems.add_help(at.place, message, format!("write at most {key_shares}"));
+        } else if key_shares > 1 && key_threshold < 2 {
+            let message = "with several unseal keys Vault wants at least two of them";
+            problems.add_help(at.place, message, "write 2, or `key_shares: 1`");
+        }
+    }
+    if let Some(image) = given.and_then(|vault| vault.image.as_ref()) {
+        names::check_image(image, problems);
+    }
+    VaultSpec {
+        flavour: given.and_then(|vault| vault.flavour).unwrap_or_default(),
+        version: given.and_then(|vault| vault.version.as_ref()).map(|v| v.value.0.clone()),
+        image: given.and_then(|vault| vault.image.as_ref()).map(|image| image.value.clone()),
+        storage: given.and_then(|vault| vault.storage).unwrap_or_default(),
+        key_shares,
+        key_threshold,
+        audit: audit(given.and_then(|vault| vault.audit.as_ref()), problems),
+        port: port(given.and_then(|vault| vault.port.as_ref())),
+    }
+}
+
+fn audit(given: Option<&Audit>, problems: &mut Problems<'_>) -> Option<AuditSpec> {
+    let mut spec = AuditSpec { path: "file".to_owned(), file: "audit.log".to_owned() };
+    match given {
+        Some(Audit::Switch(switch)) => return switch.0.then_some(spec),
+        Some(Audit::Device(device)) => {
+            if let Some(path) = &device.path {
+                names::check_vault_name(path, "an audit device", problems);
+                spec.path.clone_from(&path.value);
+            }
+            if let Some(file) = &device.file {
+                names::check_vault_name(file, "an audit log file", problems);
+                spec.file.clone_from(&file.value);
+            }
+        }
+        None => {}
+    }
+    Some(spec)
+}
+
+/// Numbers up to 255 by their type.
+fn small(number: &Number<1, 255>) -> u8 {
+    u8::try_from(number.0).unwrap_or(u8::MAX)
+}
+
+fn port(given: Option<&At<Number<1, 65535>>>) -> Option<u16> {
+    given.and_then(|port| u16::try_from(port.value.0).ok())
+}
+
+fn check_ports(file: &LabFile, problems: &mut Problems<'_>) {
+    let vault = file.vault.iter().filter_map(|vault| vault.port.as_ref());
+    let databases = file.databases.iter().filter_map(|database| database.port.as_ref());
+    let ports = vault.chain(databases);
+    let ports = ports.map(|port| At { value: port.value.0.to_string(), place: port.place });
+    check_unique(&ports.collect::<Vec<_>>(), "port", problems);
+}
+
+/// Notes every name that was there before.
+fn check_unique(names: &[At<String>], what: &str, problems: &mut Problems<'_>) {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    for name in names {
+        let line = *first.entry(&name.value).or_insert(name.place.line);
+        let repeated = names.iter().find(|other| other.value == name.value);
+        if repeated.is_some_and(|other| other.place != name.place) {
+            let message = format!("the {what} `{}` is used twice", name.value);
+            problems.add_help(name.place, message, format!("it is already on line {line}"));
+        }
+    }
+}
+
+/// The names of the items of a top-level list, unusable items included: a reference to one of those
+/// is no second problem.
+fn declared<'n>(root: &'n Node, list: &str) -> Vec<&'n str> {
+    let entry = |node: &'n Node, key: &str| -> Option<&'n Node> {
+        match &node.value {
+            Value::Map(entries) => entries.iter().find(|(k, _)| k.name == key).map(|(_, v)| v),
+            _ => None,
+        }
+    };
+    let items = match entry(root, list).map(|node| &node.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    items
+        .iter()
+        .filter_map(|item| match &entry(item, "name")?.value {
+            Value::Text(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A pair of lifetimes, the usual one and the longest. What is left out follows what is given.
+fn ttl_pair(
+    usual: Option<&At<Ttl>>,
+    longest: Option<&At<Ttl>>,
+    defaults: (Duration, Duration),
+    keys: (&str, &str),
+    problems: &mut Problems<'_>,
+) -> (Duration, Duration) {
+    for (ttl, key) in [(usual, keys.0), (longest, keys.1)] {
+        let Some(at) = ttl else { continue };
+        if at.value.0.is_zero() {
+            let message = format!("`{key}` must be at least 1s");
+            problems.add_help(at.place, message, "leave it out for the default");
+        } else if at.value.0 > SYSTEM_MAX_TTL {
+            let message = format!("`{key}` is longer than Vault's own maximum of 768h");
+            problems.add_help(at.place, message, "write 768h or less");
+        }
+    }
+    match (usual, longest) {
+        (Some(usual), Some(longest)) => {
+            if usual.value.0 > longest.value.0 {
+                let message = format!(
+                    "`{}` is {}, above its maximum: `{}` is {}",
+                    keys.0,
+                    brief(usual.value.0),
+                    keys.1,
+                    brief(longest.value.0)
+                );
+                let help =
+                    format!("lower `{}`, or raise `{}` on line {}", keys.0, keys.1, longest.place.line);
+                problems.add_help(usual.place, message, help);
+            }
+            (usual.value.0, longest.value.0)
+        }
+        (Some(usual), None) => (usual.value.0, usual.value.0.max(defaults.1)),
+        (None, Some(longest)) => (longest.value.0.min(defaults.0), longest.value.0),
+        (None, None) => defaults,
+    }
+}
+
+/// A duration without its zero parts: `1h`, not `1h0m0s`.
+fn brief(duration: Duration) -> String {
+    let mut text = vaultlab_server::duration::format(duration);
+    for zero in ["m0s", "h0m"] {
+        if text.ends_with(zero) {
+            text.truncate(text.len() - 2);
+        }
+    }
+    text
+}

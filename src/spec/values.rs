@@ -1,0 +1,298 @@
+//! The scalar values of the lab file: how each is read and what the schema says about it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use vaultlab_server::duration;
+
+use super::decode::{At, Decode, Problems, decode_word, wrong_type};
+use super::load::{Node, Value};
+use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
+use super::wire::{Audit, AuditDevice, InlineSql, Rotation, RotationEvery, Sql};
+
+/// Words of the lab file for the values of a type.
+macro_rules! words {
+    ($($type:ty { $($word:literal => $value:expr),* $(,)? })*) => {$(
+        impl Decode for $type {
+            fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+                decode_word(node, &[$(($word, $value)),*], problems)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "enum": [$($word),*] })
+            }
+        }
+    )*};
+}
+
+words! {
+    RuntimeChoice { "auto" => Self::Auto, "docker" => Self::Docker, "process" => Self::Process }
+    Flavour {
+        "auto" => Self::Auto,
+        "vault" => Self::Vault,
+        "openbao" => Self::OpenBao,
+        "embedded" => Self::Embedded,
+    }
+    Storage { "file" => Self::File, "raft" => Self::Raft, "inmem" => Self::Inmem }
+    Engine { "postgres" => Self::Postgres, "mysql" => Self::Mysql(MysqlFlavour::Auto) }
+    MysqlFlavour { "auto" => Self::Auto, "mysql" => Self::Mysql, "mariadb" => Self::Mariadb }
+}
+
+/// The only version of the lab file there is.
+pub(super) const API_VERSION: &str = "vaultlab/v1";
+
+/// The version of the lab file. A wrong one is a problem like any other: the rest is read too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ApiVersion {
+    /// Given, rightly or wrongly.
+    Given,
+    /// Left out.
+    Missing,
+}
+
+impl Decode for ApiVersion {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == API_VERSION => {}
+            Value::Text(text) => problems.add_help(
+                node.place,
+                format!("`{text}` is no version of the lab file that this program knows"),
+                format!("write `apiVersion: {API_VERSION}`"),
+            ),
+            _ => wrong_type(node, "text", problems),
+        }
+        Some(Self::Given)
+    }
+
+    fn missing() -> Option<Self> {
+        Some(Self::Missing)
+    }
+}
+
+impl JsonSchema for ApiVersion {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ApiVersion".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "const": API_VERSION })
+    }
+}
+
+/// `on` or `off`; `true` and `false` are taken too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Switch(pub bool);
+
+impl Decode for Switch {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Bool(value) => Some(Self(*value)),
+            _ => decode_word(node, &[("on", Self(true)), ("off", Self(false))], problems),
+        }
+    }
+}
+
+impl JsonSchema for Switch {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Switch".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // Editors that follow YAML 1.1 read `on` as `true`.
+        json_schema!({ "enum": ["on", "off", true, false] })
+    }
+}
+
+/// A whole number between two bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number<const MIN: u32, const MAX: u32>(pub u32);
+
+impl<const MIN: u32, const MAX: u32> Decode for Number<MIN, MAX> {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        let Value::Int(value) = node.value else {
+            wrong_type(node, "a whole number", problems);
+            return None;
+        };
+        let number = u32::try_from(value).ok().filter(|number| (MIN..=MAX).contains(number));
+        if number.is_none() {
+            problems.add(node.place, format!("{value} is not between {MIN} and {MAX}"));
+        }
+        number.map(Self)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> JsonSchema for Number<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Number_{MIN}_{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// A length of time in whole seconds, which is as fine as Vault keeps one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ttl(pub Duration);
+
+impl Decode for Ttl {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        const EXAMPLES: &str = "write a duration such as 90s, 15m, 1h30m or 2d";
+        let text = match &node.value {
+            Value::Text(text) => text.clone(),
+            Value::Int(seconds) => seconds.to_string(),
+            _ => {
+                wrong_type(node, "a duration", problems);
+                return None;
+            }
+        };
+        if text.trim().is_empty() {
+            problems.add_help(node.place, "this duration is empty", EXAMPLES);
+            return None;
+        }
+        match duration::parse(&text) {
+            Ok(value) if value.subsec_nanos() == 0 => Some(Self(value)),
+            Ok(_) => {
+                let message = format!("`{text}` is not a whole number of seconds");
+                problems.add_help(node.place, message, "Vault counts in seconds");
+                None
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let reason = error.strip_prefix("time: ").unwrap_or(&error);
+                problems.add_help(node.place, reason, EXAMPLES);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for Ttl {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "minimum": 0,
+            "pattern": r"^\+?([0-9]+|([0-9]*\.?[0-9]+\.?(ns|us|µs|ms|s|m|h|d))+)$",
+        })
+    }
+}
+
+/// A version as it is written: `1.20` is a number to YAML, and 1.2 is another version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Version(pub String);
+
+impl Decode for Version {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        let text = match &node.value {
+            Value::Text(text) => text.as_str(),
+            Value::Int(_) | Value::Float => node.raw.as_str(),
+            _ => {
+                wrong_type(node, "a version", problems);
+                return None;
+            }
+        };
+        let valid = text.starts_with(|c: char| c.is_ascii_digit())
+            && text.len() <= 64
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
+        if !valid {
+            let message = format!("`{text}` is not a version");
+            problems.add_help(node.place, message, "write the number alone, such as 1.20 or 2.4.1");
+            return None;
+        }
+        Some(Self(text.to_owned()))
+    }
+}
+
+impl JsonSchema for Version {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number"] })
+    }
+}
+
+impl Decode for Sql {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => InlineSql::decode(node, problems).map(Self::Inline),
+            Value::Text(_) => String::decode(node, problems).map(Self::File),
+            _ => {
+                wrong_type(node, "the name of an SQL file, or `{sql: \"...\"}`", problems);
+                None
+            }
+        }
+    }
+}
+
+impl Decode for Audit {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => AuditDevice::decode(node, problems).map(Self::Device),
+            _ => Switch::decode(node, problems).map(Self::Switch),
+        }
+    }
+}
+
+impl Decode for Rotation {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => RotationEvery::decode(node, problems).map(Self::Every),
+            _ => Switch::decode(node, problems).map(Self::Switch),
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}

@@ -1,0 +1,240 @@
+//! The lab file as it is written, version 1: the keys, their types and their documentation.
+//!
+//! Each mapping is declared once; its reader, the list of its known keys and its part of the JSON
+//! schema come out of that declaration. Leaving a key out and leaving it empty are the same.
+
+use schemars::JsonSchema;
+
+use super::decode::{At, Decode, Fields, Problems};
+use super::load::Node;
+use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
+use super::values::{ApiVersion, Number, Switch, Ttl, Version};
+
+/// Declares mappings of the lab file. The text after the name is what messages call one.
+macro_rules! mappings {
+    ($(
+        $(#[$attr:meta])*
+        $name:ident = $what:literal {
+            $( $(#[$field_attr:meta])* $field:ident $(as $key:literal)? : $type:ty ),* $(,)?
+        }
+    )*) => {$(
+        $(#[$attr])*
+        #[derive(Debug, Clone, JsonSchema)]
+        #[schemars(deny_unknown_fields)]
+        pub(super) struct $name {
+            $( $(#[$field_attr])* $(#[schemars(rename = $key)])? pub $field: $type, )*
+        }
+
+        impl Decode for $name {
+            fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+                const KEYS: &[&str] = &[$( mappings!(@key $field $($key)?) ),*];
+                let fields = Fields::open(node, $what, KEYS, problems)?;
+                // Everything is read before anything is given up.
+                $( let $field = fields.read(mappings!(@key $field $($key)?), problems); )*
+                Some(Self { $( $field: $field? ),* })
+            }
+        }
+    )*};
+    (@key $field:ident) => { stringify!($field) };
+    (@key $field:ident $key:literal) => { $key };
+}
+
+mappings! {
+    /// A vaultlab lab: one Vault, the databases it issues credentials for, and who may ask for
+    /// them. Paths are relative to the lab file.
+    LabFile = "the lab file" {
+        /// Version of this format: `vaultlab/v1`.
+        api_version as "apiVersion": ApiVersion,
+        /// Name of the lab: lowercase letters, digits and `-`. Default: the folder's name.
+        name: Option<At<String>>,
+        /// Where the services run: `auto` (default), `docker` or `process`.
+        runtime: Option<RuntimeChoice>,
+        /// The Vault. Left out, all its defaults hold.
+        vault: Option<Vault>,
+        /// The databases.
+        #[schemars(default)]
+        databases: Vec<Database>,
+        /// The dynamic roles: what Vault issues credentials for.
+        #[schemars(default)]
+        roles: Vec<Role>,
+        /// The ACL policies.
+        #[schemars(default)]
+        policies: Vec<Policy>,
+        /// The AppRoles: applications that log in to Vault.
+        #[schemars(default)]
+        approles: Vec<AppRole>,
+    }
+
+    /// The Vault of the lab.
+    Vault = "`vault`" {
+        /// `auto` (default: Vault or OpenBao if there is one, else the embedded server), `vault`,
+        /// `openbao` or `embedded`.
+        flavour: Option<Flavour>,
+        /// The version wanted, such as `1.20`. Default: what there is.
+        version: Option<At<Version>>,
+        /// Container image with tag or digest. Default: the flavour's own image.
+        image: Option<At<String>>,
+        /// `file` (default), `raft` or `inmem`. With `inmem` everything is gone when Vault stops.
+        storage: Option<Storage>,
+        /// Number of unseal keys, 1 to 255. Default: 5.
+        key_shares: Option<At<Number<1, 255>>>,
+        /// Number of unseal keys needed to unseal. Default: more than half of `key_shares`.
+        key_threshold: Option<At<Number<1, 255>>>,
+        /// The audit device: `on` (default), `off`, or where it is.
+        audit: Option<Audit>,
+        /// Port on 127.0.0.1. Left out, 8200 or, if that is taken, a free one.
+        port: Option<At<Number<1, 65535>>>,
+    }
+
+    /// A file audit device.
+    AuditDevice = "`audit`" {
+        /// Where the device is mounted under `sys/audit/`. Default: `file`.
+        path: Option<At<String>>,
+        /// Name of the log file, in the folder of Vault's logs. Default: `audit.log`.
+        file: Option<At<String>>,
+    }
+
+    /// A database server with one database in it.
+    Database = "a database" {
+        /// Name of the service and of the connection in Vault.
+        name: At<String>,
+        /// `postgres` or `mysql` (MySQL or MariaDB).
+        engine: At<Engine>,
+        /// For `engine: mysql` only: `auto` (default), `mysql` or `mariadb`.
+        flavour: Option<At<MysqlFlavour>>,
+        /// Container image with tag or digest. Default: the engine's own image.
+        image: Option<At<String>>,
+        /// Port on 127.0.0.1. Left out, the engine's own or, if that is taken, a free one.
+        port: Option<At<Number<1, 65535>>>,
+        /// The database inside the server; it is created. Default: the name with `_` for `-`.
+        database: Option<At<String>>,
+        /// Path of the database secrets engine in Vault. Default: `database`.
+        mount: Option<At<String>>,
+        /// What Vault's own account `vault` may do, run by the server's superuser before the
+        /// schema. `{{name}}` is the account, `{{database}}` the database. Default: make and drop
+        /// accounts and, on MySQL, hand on every privilege on the database.
+        admin: Option<At<Sql>>,
+        /// Run once in the database, in this order, by the server's superuser. May grant to
+        /// `vault`.
+        #[schemars(default)]
+        schema: Vec<At<Sql>>,
+        /// Rows to start with, after the schema.
+        #[schemars(default)]
+        seed: Vec<At<Sql>>,
+        /// Whether Vault replaces the password of its own account when the lab is set up, so that
+        /// nobody else knows it: `on` (default), `off`, or `{every: 1h}` to repeat it.
+        root_rotation: Option<At<Rotation>>,
+    }
+
+    /// How often the root password is replaced.
+    RotationEvery = "`root_rotation`" {
+        /// Interval, at least 1m.
+        every: At<Ttl>,
+    }
+
+    /// A dynamic role of the database secrets engine.
+    Role = "a role" {
+        /// Name in Vault, unique in the lab.
+        name: At<String>,
+        /// The database the accounts are made in: the name of one of `databases`.
+        database: At<String>,
+        /// Makes an account. Vault fills in `{{name}}`, `{{password}}` and `{{expiration}}`.
+        creation_statements: At<Sql>,
+        /// Removes an account (`{{name}}`). Must be right when it is run twice. Default: Vault's
+        /// own, which ends no sessions and stumbles over objects the account owns.
+        revocation_statements: Option<At<Sql>>,
+        /// Extends an account (`{{name}}`, `{{expiration}}`). Default: Vault's own.
+        renew_statements: Option<At<Sql>>,
+        /// Undoes a creation that failed half-way (`{{name}}`). Default: Vault's own.
+        rollback_statements: Option<At<Sql>>,
+        /// Lifetime of a credential unless it is renewed. Default: 1h.
+        default_ttl: Option<At<Ttl>>,
+        /// Longest lifetime of a credential. Default: 24h.
+        max_ttl: Option<At<Ttl>>,
+        /// Statements that prove what a credential can do.
+        proof: Option<Proof>,
+    }
+
+    /// Statements run with a fresh credential, each in a transaction that is rolled back.
+    Proof = "`proof`" {
+        /// Statements that must succeed.
+        #[schemars(default)]
+        allows: Vec<String>,
+        /// Statements that the database must refuse for lack of privilege.
+        #[schemars(default)]
+        refuses: Vec<String>,
+    }
+
+    /// An ACL policy, from a file or written here.
+    Policy = "a policy" {
+        /// Name in Vault.
+        name: At<String>,
+        /// File with the policy in HCL or JSON.
+        file: Option<At<String>>,
+        /// The policy itself, instead of `file`.
+        hcl: Option<At<String>>,
+    }
+
+    /// An application that logs in with a role_id and a secret_id.
+    AppRole = "an AppRole" {
+        /// Name in Vault.
+        name: At<String>,
+        /// What it may do: names of `policies`.
+        policies: At<Vec<At<String>>>,
+        /// Lifetime of a token unless it is renewed. Database credentials die with the token that
+        /// asked for them: make it longer than their `default_ttl`. Default: 2h.
+        token_ttl: Option<At<Ttl>>,
+        /// Longest lifetime of a token; longer than the `max_ttl` of the credentials. Default: 48h.
+        token_max_ttl: Option<At<Ttl>>,
+        /// Lifetime of a secret_id; it is replaced at a third of it. 0 never expires. Default: 1h.
+        secret_id_ttl: Option<At<Ttl>>,
+        /// Logins per secret_id; 0 is without limit. Default: 0.
+        secret_id_num_uses: Option<At<Number<0, 1_000_000>>>,
+        /// Where the two are written. Default: `delivery/<name>/` in the lab's state folder.
+        deliver: Option<Deliver>,
+    }
+
+    /// Files that an application reads.
+    Deliver = "`deliver`" {
+        /// File for the role_id.
+        role_id: At<String>,
+        /// File for the secret_id.
+        secret_id: At<String>,
+    }
+
+    /// SQL written in the lab file.
+    InlineSql = "SQL" {
+        /// The statements.
+        sql: At<String>,
+    }
+}
+
+/// SQL: the name of a file, or the statements as `{sql: "..."}`.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Sql {
+    /// Name of a file.
+    File(String),
+    /// The statements.
+    Inline(InlineSql),
+}
+
+/// `on`, `off`, or a file audit device.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Audit {
+    /// `on` or `off`.
+    Switch(Switch),
+    /// A file audit device.
+    Device(AuditDevice),
+}
+
+/// `on`, `off`, or `{every: DURATION}`.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Rotation {
+    /// `on` or `off`.
+    Switch(Switch),
+    /// Repeatedly.
+    Every(RotationEvery),
+}
