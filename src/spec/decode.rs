@@ -35,6 +35,25 @@ impl<'a> Problems<'a> {
         self.list.push(diagnostic);
     }
 
+    /// Where a place inside a value written in this file stands in the file; the whole value where
+    /// escapes or folding keep that from being told.
+    pub fn inside(&self, value: &At<String>, inner: Place) -> Place {
+        let Some(wanted) = value.value.lines().nth(inner.line.saturating_sub(1)) else {
+            return value.place;
+        };
+        // The text starts on the value's own line, or below it in a block.
+        let first = value.place.line + inner.line - 1;
+        [first, first + 1]
+            .into_iter()
+            .find_map(|line| {
+                let source = self.text.lines().nth(line - 1)?;
+                let before = &source[..source.find(wanted)?];
+                let column = before.chars().count() + inner.column;
+                (!wanted.trim().is_empty()).then_some(Place { line, column, ..inner })
+            })
+            .unwrap_or(value.place)
+    }
+
     /// Whether nothing was noted so far.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -23,6 +23,17 @@ pub struct Place {
 impl Place {
     /// The first character of a file.
     pub const START: Self = Self { line: 1, column: 1, len: 1 };
+
+    /// `len` characters from this byte of a text on.
+    pub(super) fn at_offset(text: &str, offset: usize, len: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            len: len.max(1),
+        }
+    }
 }
 
 /// One problem in one place.
@@ -87,30 +98,28 @@ impl Diagnostic {
         let paint = Paint { colour };
         let gutter = self.line.to_string().len();
         let pad = " ".repeat(gutter);
-        let mut out = String::new();
-
         let message = wrap(&self.message, width, "error: ".len(), 7);
-        out.push_str(&paint.red("error"));
-        out.push_str(&paint.bold(&format!(": {message}")));
-        out.push('\n');
-        out.push_str(&format!("{pad}{} {}", paint.blue("-->"), printable(&self.file)));
-        if self.line > 0 {
+        let head = format!("{}{}", paint.red("error"), paint.bold(&format!(": {message}")));
+        let arrow = format!("{pad}{} {}", paint.blue("-->"), printable(&self.file));
+        let mut lines = vec![head];
+        if self.line == 0 {
+            lines.push(arrow);
+        } else {
             let bar = paint.blue("|");
             let excerpt = Excerpt::of(self, width.saturating_sub(gutter + 3));
             let line = paint.blue(&self.line.to_string());
             let carets = paint.red(&"^".repeat(excerpt.carets));
-            let indent = " ".repeat(excerpt.offset);
-            out.push_str(&format!(":{}:{}\n{pad} {bar}\n", self.line, self.column));
-            out.push_str(&format!("{line} {bar} {}\n", excerpt.line));
-            out.push_str(&format!("{pad} {bar} {indent}{carets}"));
+            lines.push(format!("{arrow}:{}:{}", self.line, self.column));
+            lines.push(format!("{pad} {bar}"));
+            lines.push(format!("{line} {bar} {}", excerpt.line));
+            lines.push(format!("{pad} {bar} {}{carets}", " ".repeat(excerpt.offset)));
         }
-        out.push('\n');
         if let Some(suggestion) = &self.suggestion {
             let indent = gutter + 9;
             let text = wrap(suggestion, width, indent, indent);
-            out.push_str(&format!("{pad} {} {text}\n", paint.bold("= help:")));
+            lines.push(format!("{pad} {} {text}", paint.bold("= help:")));
         }
-        out
+        lines.join("\n") + "\n"
     }
 }
 

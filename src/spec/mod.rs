@@ -12,6 +12,7 @@ mod load;
 pub mod model;
 mod names;
 mod resolve;
+pub mod schema;
 mod sql;
 mod values;
 mod wire;

@@ -21,6 +21,7 @@ macro_rules! mappings {
         $(#[$attr])*
         #[derive(Debug, Clone, JsonSchema)]
         #[schemars(deny_unknown_fields)]
+        #[allow(clippy::struct_field_names, reason = "the keys are named for the lab file")]
         pub(super) struct $name {
             $( $(#[$field_attr])* $(#[schemars(rename = $key)])? pub $field: $type, )*
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::{Input, SYSTEM_MAX_TTL, check_unique, declared, ttl_pair};
 use crate::spec::decode::{At, Problems, did_you_mean};
+use crate::spec::diagnostic::{Diagnostic, Place};
+use crate::spec::files::Content;
 use crate::spec::load::Node;
 use crate::spec::model::{AppRoleSpec, Delivery, PolicySpec};
 use crate::spec::names;
@@ -31,30 +33,62 @@ fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Opt
         let message = format!("the policy `{}` belongs to Vault", name.value);
         problems.add_help(name.place, message, "choose another name");
     }
-    let (origin, text) = match (&given.file, &given.hcl) {
+    match (&given.file, &given.hcl) {
         (Some(_), Some(hcl)) => {
             let message = "a policy has either `file` or `hcl`, not both";
             problems.add_help(hcl.place, message, "remove one of them");
-            return None;
+            None
         }
         (None, None) => {
             let message = format!("the policy `{}` has no content", name.value);
             problems.add_help(name.place, message, "add `file: ...` or `hcl: ...`");
-            return None;
+            None
         }
-        (None, Some(hcl)) => (format!("{}:{}", input.shown, hcl.place.line), hcl.value.clone()),
+        (None, Some(hcl)) => {
+            for (place, message, help) in faults(&name.value, &hcl.value) {
+                let place = problems.inside(hcl, place);
+                let diagnostic = Diagnostic::new(problems.file, problems.text, place, message);
+                problems.push(Diagnostic { suggestion: help, ..diagnostic });
+            }
+            let origin = format!("{}:{}", input.shown, hcl.place.line);
+            Some(PolicySpec { name: name.value.clone(), text: hcl.value.clone(), origin })
+        }
         (Some(path), None) => match input.files.read(&path.value) {
-            Ok(content) => (content.origin, content.text),
+            Ok(Content { shown, origin, text }) => {
+                for (place, message, help) in faults(&name.value, &text) {
+                    let diagnostic = Diagnostic::new(&shown, &text, place, message);
+                    problems.push(Diagnostic { suggestion: help, ..diagnostic });
+                }
+                Some(PolicySpec { name: name.value.clone(), text, origin })
+            }
             Err(error) => {
                 match error.help {
                     Some(help) => problems.add_help(path.place, error.message, help),
                     None => problems.add(path.place, error.message),
                 }
-                return None;
+                None
             }
         },
+    }
+}
+
+/// What Vault would refuse in a policy: where, what, and advice.
+fn faults(name: &str, text: &str) -> Vec<(Place, String, Option<String>)> {
+    let Err(error) = vaultlab_server::policy::Policy::parse(name, text) else {
+        return Vec::new();
     };
-    Some(PolicySpec { name: name.value.clone(), text, origin })
+    error
+        .faults()
+        .iter()
+        .map(|fault| {
+            let word = fault.span.text(text);
+            let place = Place::at_offset(text, fault.span.offset, word.chars().count());
+            let help = did_you_mean(word.trim_matches('"'), fault.known.iter().copied()).or_else(|| {
+                (!fault.known.is_empty()).then(|| format!("known here: {}", fault.known.join(", ")))
+            });
+            (place, fault.message.clone(), help)
+        })
+        .collect()
 }
 
 /// The AppRoles.

@@ -32,11 +32,11 @@ pub(super) fn resolve(
 ) -> Vec<DatabaseSpec> {
     let names: Vec<_> = file.databases.iter().map(|database| database.name.clone()).collect();
     check_unique(&names, "database name", problems);
-    if names.is_empty() && declared(root, "databases").is_empty() {
-        if let Some(role) = file.roles.first() {
-            let message = "there are roles but no `databases`";
-            problems.add_help(role.name.place, message, "add a database for them");
-        }
+    if declared(root, "databases").is_empty()
+        && let Some(role) = file.roles.first()
+    {
+        let message = "there are roles but no `databases`";
+        problems.add_help(role.name.place, message, "add a database for them");
     }
     file.databases.iter().filter_map(|given| database(given, input, problems)).collect()
 }

@@ -112,8 +112,7 @@ fn lab_name(given: Option<&At<String>>, input: &Input<'_>, problems: &mut Proble
         return Some(name.value.clone());
     }
     let folder = match input.files {
-        Files::Disk { folder, .. } => folder.as_path(),
-        Files::BuiltIn { folder } => folder.as_path(),
+        Files::Disk { folder, .. } | Files::BuiltIn { folder } => folder.as_path(),
     };
     // `lab/` says nothing about the project it is in.
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -132,8 +131,8 @@ fn lab_name(given: Option<&At<String>>, input: &Input<'_>, problems: &mut Proble
 fn vault(given: Option<&Vault>, problems: &mut Problems<'_>) -> VaultSpec {
     let shares = given.and_then(|vault| vault.key_shares.as_ref());
     let threshold = given.and_then(|vault| vault.key_threshold.as_ref());
-    let key_shares = shares.map_or(5, |shares| small(&shares.value));
-    let key_threshold = threshold.map_or(key_shares / 2 + 1, |needed| small(&needed.value));
+    let key_shares = shares.map_or(5, |shares| small(shares.value));
+    let key_threshold = threshold.map_or(key_shares / 2 + 1, |needed| small(needed.value));
     let key_threshold = if key_shares == 1 && threshold.is_none() { 1 } else { key_threshold };
     if let Some(at) = threshold.or(shares) {
         if key_threshold > key_shares {
@@ -179,7 +178,7 @@ fn audit(given: Option<&Audit>, problems: &mut Problems<'_>) -> Option<AuditSpec
 }
 
 /// Numbers up to 255 by their type.
-fn small(number: &Number<1, 255>) -> u8 {
+fn small(number: Number<1, 255>) -> u8 {
     u8::try_from(number.0).unwrap_or(u8::MAX)
 }
 

@@ -39,18 +39,15 @@ struct Found<'p> {
 impl Found<'_> {
     /// Notes a problem at this byte of the text.
     fn problem(&self, offset: usize, len: usize, message: &str, help: &str, problems: &mut Problems<'_>) {
-        match &self.file {
-            Some(file) => {
-                let before = &self.sql.text[..offset];
-                let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-                let place = Place {
-                    line: before.matches('\n').count() + 1,
-                    column: before[line_start..].chars().count() + 1,
-                    len,
-                };
+        let place = Place::at_offset(&self.sql.text, offset, len);
+        match (&self.file, &self.at.value) {
+            (Some(file), _) => {
                 problems.push(Diagnostic::new(file, &self.sql.text, place, message).help(help));
             }
-            None => problems.add_help(self.at.place, message, help),
+            (None, Sql::Inline(inline)) => {
+                problems.add_help(problems.inside(&inline.sql, place), message, help);
+            }
+            (None, Sql::File(_)) => problems.add_help(self.at.place, message, help),
         }
     }
 }
