@@ -5,6 +5,8 @@ pub mod glob;
 pub mod password;
 pub mod plugin;
 pub mod statements;
+#[cfg(test)]
+pub(crate) mod testdb;
 pub mod username;
 
 pub use error::PluginError;

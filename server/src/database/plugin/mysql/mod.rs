@@ -278,3 +278,6 @@ impl Plugin for MySql {
         self.pool.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

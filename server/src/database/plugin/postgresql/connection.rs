@@ -78,6 +78,15 @@ pub fn query_error(error: &tokio_postgres::Error, secrets: &[&str]) -> PluginErr
     }
 }
 
+/// Whether the statement failed only because another transaction changed the same thing, so that repeating
+/// the whole transaction can succeed: GRANT and REVOKE on one object do not wait for each other but fail with
+/// an internal error ("tuple concurrently updated"); serialization failures and deadlocks say so.
+pub fn is_conflict(error: &tokio_postgres::Error) -> bool {
+    let conflicts =
+        [&SqlState::INTERNAL_ERROR, &SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED];
+    error.code().is_some_and(|code| conflicts.contains(&code))
+}
+
 /// Whether the server ended the session with this error.
 fn is_fatal(error: &DbError) -> bool {
     matches!(error.severity(), "FATAL" | "PANIC")

@@ -4,8 +4,8 @@
 //! schema `public` and on this database, then drop the role. Owned objects and grants elsewhere make the drop fail;
 //! sessions of the user live on.
 
-use super::PostgreSql;
-use super::connection::{Session, query_error};
+use super::connection::{Session, is_conflict, query_error};
+use super::{MAX_ATTEMPTS, PostgreSql};
 use crate::database::PluginError;
 use crate::database::plugin::within_limit;
 
@@ -21,7 +21,10 @@ impl PostgreSql {
                 exists = role_exists(&taken.connection, username).await;
             }
             let result = match exists {
-                Ok(true) => revoke_and_drop(&taken.connection, username).await,
+                Ok(true) => {
+                    let _turn = self.turn().await;
+                    revoke_and_drop(&taken.connection, username).await
+                }
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -72,18 +75,27 @@ async fn revoke_and_drop(session: &Session, username: &str) -> Result<(), Plugin
     // Each on its own: what can be taken back is, even if something else cannot.
     let mut last_error = None;
     for statement in &statements {
-        if let Err(error) = client.batch_execute(statement).await {
-            let error = query_error(&error, &[]);
-            if error.is_lost() {
-                return Err(error);
-            }
-            last_error = Some(error);
+        match execute(session, statement).await {
+            Err(error) if error.is_lost() => return Err(error),
+            Err(error) => last_error = Some(error),
+            Ok(()) => {}
         }
     }
     if let Some(error) = last_error {
         return Err(error.during("could not perform all revocation statements"));
     }
-    client.batch_execute(&format!("DROP ROLE IF EXISTS {user}")).await.map_err(|e| query_error(&e, &[]))
+    execute(session, &format!("DROP ROLE IF EXISTS {user}")).await
+}
+
+/// Runs a statement by itself, again when it collided with another transaction.
+async fn execute(session: &Session, statement: &str) -> Result<(), PluginError> {
+    let mut attempt = 1;
+    loop {
+        match session.client.batch_execute(statement).await {
+            Err(error) if is_conflict(&error) && attempt < MAX_ATTEMPTS => attempt += 1,
+            result => return result.map_err(|e| query_error(&e, &[])),
+        }
+    }
 }
 
 /// A quoted identifier.
