@@ -14,3 +14,4 @@ pub mod policy;
 pub mod random;
 pub mod shamir;
 pub mod storage;
+pub mod tls;
