@@ -4,6 +4,7 @@
 pub mod approle;
 pub mod audit;
 pub mod barrier;
+pub mod config;
 pub mod database;
 pub mod duration;
 pub mod framework;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Error, Value, ValueKind};
+use serde_json::{Map, Value as Json};
+
+use super::{Body, Error, Value, ValueKind};
 use crate::duration::{self, DurationError};
 
 /// A string, or a whole number as it was written.
@@ -34,4 +36,28 @@ pub(crate) fn duration(value: &Value) -> Result<Duration, DurationError> {
         ValueKind::Float(seconds) => duration::parse_value(&(*seconds).into()),
         _ => Err(DurationError::WrongType),
     }
+}
+
+/// The value as JSON; of repeated keys the last counts.
+pub(crate) fn to_json(value: &Value) -> Json {
+    match &value.kind {
+        ValueKind::String(text) => Json::from(text.as_str()),
+        ValueKind::Number { value, .. } => Json::from(*value),
+        ValueKind::Float(number) => Json::from(*number),
+        ValueKind::Bool(flag) => Json::from(*flag),
+        ValueKind::List(values) => values.iter().map(to_json).collect(),
+        ValueKind::Object(body) => Json::Object(object_to_json(body)),
+    }
+}
+
+/// The items as a JSON object; labels become nested objects, as in JSON input.
+pub(crate) fn object_to_json(body: &Body) -> Map<String, Json> {
+    let mut object = Map::new();
+    for item in &body.items {
+        let value = item.labels().iter().rev().fold(to_json(&item.value), |value, label| {
+            Json::Object(Map::from_iter([(label.name.clone(), value)]))
+        });
+        object.insert(item.name().to_owned(), value);
+    }
+    object
 }

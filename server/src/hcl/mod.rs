@@ -23,7 +23,8 @@ mod string;
 
 pub use ast::{Body, Item, Key, Value, ValueKind};
 pub(crate) use decode::{
-    duration as decode_duration, not_a_list, string as decode_string, strings as decode_strings,
+    duration as decode_duration, not_a_list, object_to_json, string as decode_string,
+    strings as decode_strings, to_json,
 };
 pub use error::Error;
 pub(crate) use quote::Quoted;

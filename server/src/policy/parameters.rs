@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use crate::hcl::{self, Body, Item, Value, ValueKind};
+use crate::hcl::{self, Item, Value, ValueKind};
 
 /// Field names (lower case) with their permitted or forbidden values; no values
 /// means any value, and the field `*` means every field.
@@ -26,32 +26,29 @@ impl Parameters {
     pub(super) fn read(&mut self, name: &str, item: &Item) -> Result<(), hcl::Error> {
         if let [label, ..] = item.labels() {
             // A labelled block is a field whose one value is the block.
-            return self.add(name, &label.name, std::slice::from_ref(&item.value));
+            self.add(&label.name, std::slice::from_ref(&item.value));
+            return Ok(());
         }
         let ValueKind::Object(body) = &item.value.kind else {
+            let kind = item.value.node_type();
             return Err(hcl::Error::at(
                 item.value.span,
-                format!("{name}: not an object type for map ({})", item.value.node_type()),
+                format!("{name}: not an object type for map ({kind})"),
             ));
         };
         for field in &body.items {
             match &field.value.kind {
-                ValueKind::List(values) => self.add(name, field.name(), values)?,
-                ValueKind::Object(_) => {
-                    self.add(name, field.name(), std::slice::from_ref(&field.value))?;
-                }
+                ValueKind::List(values) => self.add(field.name(), values),
+                ValueKind::Object(_) => self.add(field.name(), std::slice::from_ref(&field.value)),
                 _ => return Err(hcl::not_a_list(&field.value)),
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, name: &str, field: &str, values: &[Value]) -> Result<(), hcl::Error> {
-        let field = field.to_lowercase();
-        let path = format!("{name}.{field}");
-        let values = values.iter().map(|value| to_json(&path, value)).collect::<Result<Vec<_>, _>>()?;
-        self.0.entry(field).or_default().extend(values);
-        Ok(())
+    fn add(&mut self, field: &str, values: &[Value]) {
+        let values = values.iter().map(hcl::to_json);
+        self.0.entry(field.to_lowercase()).or_default().extend(values);
     }
 
     /// Adds the rules of another policy for the same path: values add up, and
@@ -101,23 +98,6 @@ impl Parameters {
             None => self.0.get(&name.to_lowercase()).map(Vec::as_slice),
         }
     }
-}
-
-fn to_json(path: &str, value: &Value) -> Result<Json, hcl::Error> {
-    Ok(match &value.kind {
-        ValueKind::String(text) => Json::from(text.as_str()),
-        ValueKind::Number { value, .. } => Json::from(*value),
-        ValueKind::Float(number) => Json::from(*number),
-        ValueKind::Bool(flag) => Json::from(*flag),
-        ValueKind::List(values) => {
-            values.iter().map(|value| to_json(path, value)).collect::<Result<Json, _>>()?
-        }
-        ValueKind::Object(body) => Json::Object(object_to_json(path, body)?),
-    })
-}
-
-fn object_to_json(path: &str, body: &Body) -> Result<Map<String, Json>, hcl::Error> {
-    body.items.iter().map(|item| Ok((item.name().to_owned(), to_json(path, &item.value)?))).collect()
 }
 
 /// Whether the value, or any element of a list or of a comma-separated text, is
