@@ -10,6 +10,7 @@ pub mod duration;
 pub mod framework;
 mod group_commit;
 pub mod hcl;
+pub mod kv;
 pub mod logical;
 pub mod policy;
 pub mod random;

@@ -9,7 +9,7 @@ use super::AppRole;
 use super::role::Role;
 use super::secret_id::SecretId;
 use crate::framework::Call;
-use crate::logical::{Error, Fields, Object, Operation, Response};
+use crate::logical::{Error, Fields, Operation, Response};
 use crate::random;
 
 type Answer = Result<Option<Response>, Error>;
@@ -72,10 +72,7 @@ impl AppRole {
         let accessor = accessor_field(call.fields())?;
         let Some(hmac) = self.store.hmac_of_accessor(&accessor)? else {
             let message = no_such_accessor(&accessor);
-            return Err(Error::WithData {
-                status: 404,
-                data: Object::from_iter([("error".to_owned(), json!(message))]),
-            });
+            return Ok(Some(Response::json(json!({ "error": message })).with_status(404)));
         };
         let entry = self.live_secret_id(&role, &hmac)?;
         Ok(entry.map(|entry| entry.describe()))

@@ -10,14 +10,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
 use super::role::{Role, hex};
 use super::secret_id::SecretId;
+use crate::framework::KeyLocks;
 use crate::logical::{Error, StorageError, View, Write};
-
-/// Locks for secret_ids; logins of different ones rarely meet.
-const SHARDS: usize = 64;
 
 /// Entries a sweep looks at before it lets other tasks run.
 const SWEEP_BATCH: usize = 256;
@@ -41,7 +39,7 @@ pub(super) struct Store {
     /// Held for writing while a role changes, for reading while one of its secret_ids does: a
     /// secret_id can never be written for a role that is being deleted.
     gate: tokio::sync::RwLock<()>,
-    shards: [Mutex<()>; SHARDS],
+    secret_ids: KeyLocks,
 }
 
 impl Store {
@@ -50,7 +48,7 @@ impl Store {
             view,
             roles: RwLock::default(),
             gate: tokio::sync::RwLock::default(),
-            shards: std::array::from_fn(|_| Mutex::default()),
+            secret_ids: KeyLocks::default(),
         }
     }
 
@@ -83,8 +81,7 @@ impl Store {
 
     /// Keeps others from the secret_id with this HMAC.
     pub async fn lock_secret_id(&self, hmac: &str) -> MutexGuard<'_, ()> {
-        let shard = hmac.get(..2).and_then(|hex| usize::from_str_radix(hex, 16).ok());
-        self.shards[shard.unwrap_or(0) % SHARDS].lock().await
+        self.secret_ids.lock(hmac).await
     }
 
     /// The role of that name; `name` in any case.

@@ -25,12 +25,14 @@
 //! ```
 
 mod lockout;
+mod locks;
 pub mod network;
 mod pattern;
 mod router;
 mod token_params;
 
 pub use lockout::FailedLogins;
+pub use locks::KeyLocks;
 pub use pattern::{Captures, Pattern, is_name};
 pub use router::{Call, Route, Router, open_route, route};
 pub use token_params::{TOKEN_PARAMETERS, TokenParams, token_type_warning};

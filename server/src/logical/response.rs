@@ -19,6 +19,9 @@ pub struct Response {
     pub data: Option<Object>,
     /// A lease for the data: the core registers it and fills `lease_id`.
     pub secret: Option<Secret>,
+    /// `lease_duration` of an answer without a lease, as kv version 1 gives it to say when to read
+    /// again; zero is none.
+    pub lease_hint: Duration,
     /// A login: the core creates the token.
     pub auth: Option<Auth>,
     /// Warnings for the client.

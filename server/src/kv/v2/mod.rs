@@ -1,0 +1,202 @@
+//! Version 2: every write makes a version; versions are deleted, undeleted and destroyed.
+//!
+//! Storage: `config`, `metadata/<key>`, and `version/<sha256 of the key>/<number>` for the values,
+//! so that keys can be listed without them.
+
+mod data;
+mod merge;
+mod metadata;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod version;
+mod versions;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use self::settings::Settings;
+use self::version::KeyInfo;
+use super::{check_path, plain_values};
+use crate::framework::{Call, KeyLocks, Route, Router, route};
+use crate::logical::{
+    Backend, BackendContext, Error, Fields, Object, Operation, Request, Response, System, View, Write,
+};
+
+/// What requests answer.
+type Answer = Result<Option<Response>, Error>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Config,
+    Data,
+    Delete,
+    Destroy,
+    Metadata,
+    Subkeys,
+    Undelete,
+}
+
+/// A kv mount of version 2.
+pub struct KvV2 {
+    view: View,
+    system: Arc<dyn System>,
+    router: Router<Endpoint>,
+    locks: KeyLocks,
+}
+
+impl KvV2 {
+    /// The backend of a mount.
+    pub fn new(context: BackendContext) -> Self {
+        Self {
+            view: context.storage,
+            system: context.system,
+            router: Router::new(routes()),
+            locks: KeyLocks::default(),
+        }
+    }
+
+    fn settings(&self) -> Result<Settings, Error> {
+        Ok(self.view.get_json("config")?.unwrap_or_default())
+    }
+
+    async fn config(&self, call: &Call<'_, Endpoint>) -> Answer {
+        if call.operation() == Operation::Read {
+            return Ok(Some(Response::json(self.settings()?.describe())));
+        }
+        let _lock = self.locks.lock("config").await;
+        let mut settings = self.settings()?;
+        if settings.update(call.fields())? {
+            self.view.put_json("config", &settings).await?;
+        }
+        Ok(None)
+    }
+
+    fn key_info(&self, key: &str) -> Result<Option<KeyInfo>, Error> {
+        Ok(self.view.get_json(&metadata_key(key))?)
+    }
+
+    fn value(&self, key: &str, version: u64) -> Result<Object, Error> {
+        self.view
+            .get_json(&version_key(key, version))?
+            .ok_or_else(|| Error::internal("could not find version data"))
+    }
+
+    /// Turns the values of a mount that was version 1 into first versions.
+    async fn upgrade(&self) -> Result<(), Error> {
+        let (now, settings) = (self.system.now(), self.settings()?);
+        let plain = plain_values(&self.view);
+        for key in plain.keys("")? {
+            let Some(value) = plain.get_json::<Object>(&key)? else {
+                continue;
+            };
+            let mut info = KeyInfo::new(now);
+            info.add_version(now, &settings);
+            let writes = vec![
+                Write::put_json(version_key(&key, info.current), &value)?,
+                Write::put_json(metadata_key(&key), &info)?,
+                Write::delete(format!("plain/{key}")),
+            ];
+            self.view.batch(writes).await?;
+        }
+        Ok(())
+    }
+}
+
+fn metadata_key(key: &str) -> String {
+    format!("metadata/{key}")
+}
+
+fn version_key(key: &str, version: u64) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(96);
+    text.push_str("version/");
+    for byte in Sha256::digest(key.as_bytes()) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    let _ = write!(text, "/{version}");
+    text
+}
+
+/// `max_versions`, which must fit Vault's unsigned 32 bits.
+fn max_versions_field(fields: Fields<'_>) -> Result<Option<u32>, Error> {
+    fields
+        .int("max_versions")?
+        .map(|number| {
+            u32::try_from(number)
+                .map_err(|_| Error::bad_request(format!("max_versions must be between 0 and {}", u32::MAX)))
+        })
+        .transpose()
+}
+
+fn routes() -> Vec<Route<Endpoint>> {
+    const WRITE: &[Operation] = &[Operation::Create, Operation::Update];
+    vec![
+        route(
+            "data/{path*}",
+            &[Operation::Create, Operation::Update, Operation::Read, Operation::Patch, Operation::Delete],
+            &[&["data", "options", "version"]],
+            Endpoint::Data,
+        ),
+        route(
+            "metadata/{path*}",
+            &[
+                Operation::Create,
+                Operation::Update,
+                Operation::Read,
+                Operation::Patch,
+                Operation::Delete,
+                Operation::List,
+            ],
+            &[&["cas_required", "custom_metadata", "delete_version_after", "max_versions"]],
+            Endpoint::Metadata,
+        ),
+        route("subkeys/{path*}", &[Operation::Read], &[&["depth", "version"]], Endpoint::Subkeys),
+        route("delete/{path*}", WRITE, &[&["versions"]], Endpoint::Delete),
+        route("undelete/{path*}", WRITE, &[&["versions"]], Endpoint::Undelete),
+        route("destroy/{path*}", WRITE, &[&["versions"]], Endpoint::Destroy),
+        route(
+            "config",
+            &[Operation::Create, Operation::Update, Operation::Read],
+            &[&["cas_required", "delete_version_after", "max_versions"]],
+            Endpoint::Config,
+        ),
+    ]
+}
+
+#[async_trait]
+impl Backend for KvV2 {
+    fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
+        let Some((route, captures)) = self.router.find(&request.path) else {
+            return Ok(None);
+        };
+        match (route.endpoint, captures.first()) {
+            (Endpoint::Data | Endpoint::Metadata, Some((_, key))) => {
+                Ok(Some(self.view.get(&metadata_key(key))?.is_some()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn handle(&self, request: &Request) -> Answer {
+        check_path(&request.path)?;
+        let call = self.router.resolve(request)?;
+        let response = match call.endpoint {
+            Endpoint::Config => self.config(&call).await?,
+            Endpoint::Data => self.data(&call).await?,
+            Endpoint::Delete => self.delete_versions(&call).await?,
+            Endpoint::Destroy => self.destroy_versions(&call).await?,
+            Endpoint::Metadata => self.metadata(&call).await?,
+            Endpoint::Subkeys => self.subkeys(&call)?,
+            Endpoint::Undelete => self.undelete_versions(&call).await?,
+        };
+        Ok(call.finish(response))
+    }
+
+    async fn initialize(&self) -> Result<(), Error> {
+        self.upgrade().await
+    }
+}
