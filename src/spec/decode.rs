@@ -141,23 +141,30 @@ impl Decode for String {
     }
 }
 
-/// Notes that a node isn't what is needed there.
-pub(super) fn wrong_type(node: &Node, expected: &str, problems: &mut Problems<'_>) {
-    let found = match &node.value {
+/// What a node is, in words.
+fn kind_of(node: &Node) -> &'static str {
+    match &node.value {
         Value::Null => "nothing",
         Value::Bool(_) => "a yes-or-no value",
         Value::Int(_) | Value::Float => "a number",
         Value::Text(_) => "text",
         Value::List(_) => "a list",
         Value::Map(_) => "a mapping",
-    };
-    let message = format!("expected {expected}, found {found}");
+    }
+}
+
+/// Notes that a node isn't what is needed there.
+pub(super) fn wrong_type(node: &Node, expected: &str, problems: &mut Problems<'_>) {
+    let message = format!("expected {expected}, found {}", kind_of(node));
     match &node.value {
         Value::Bool(_) | Value::Int(_) | Value::Float if expected == "text" => {
             problems.add_help(node.place, message, format!("put it in quotes: \"{}\"", node.raw));
         }
         Value::Text(_) if expected == "a list" => {
             problems.add_help(node.place, message, format!("write it as a list: [{}]", node.raw));
+        }
+        Value::Map(_) if expected == "a list" => {
+            problems.add_help(node.place, message, "begin every entry with `- name: ...`");
         }
         _ => problems.add(node.place, message),
     }
@@ -179,7 +186,8 @@ impl<'n> Fields<'n> {
         problems: &mut Problems<'_>,
     ) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
-            wrong_type(node, &format!("{what} (a mapping of keys to values)"), problems);
+            let found = kind_of(node);
+            problems.add(node.place, format!("{what} must be keys with values, found {found}"));
             return None;
         };
         for (index, (key, _)) in entries.iter().enumerate() {
@@ -235,7 +243,7 @@ pub(super) fn did_you_mean<'c>(name: &str, candidates: impl Iterator<Item = &'c 
 }
 
 /// The candidate with the fewest edits, at most a third of the name's length.
-fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub(super) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     // Longer than any name can be: not worth comparing.
     if name.len() > 100 {
         return None;
@@ -249,10 +257,11 @@ fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<
         .map(|(_, candidate)| candidate)
 }
 
-/// Reads text that must be one of a few words.
+/// Reads text that must be one of a few words. The hints are for words that users may expect.
 pub(super) fn decode_word<T: Copy>(
     node: &Node,
     words: &[(&'static str, T)],
+    hints: &[(&str, &str)],
     problems: &mut Problems<'_>,
 ) -> Option<T> {
     let Value::Text(text) = &node.value else {
@@ -264,7 +273,11 @@ pub(super) fn decode_word<T: Copy>(
     }
     let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let message = format!("`{text}` is not one of {list}");
-    match did_you_mean(text, words.iter().map(|(word, _)| *word)) {
+    let hint = hints.iter().find(|(word, _)| *word == text.to_lowercase());
+    let help = hint
+        .map(|(_, instead)| format!("write {instead}"))
+        .or_else(|| did_you_mean(text, words.iter().map(|(word, _)| *word)));
+    match help {
         Some(help) => problems.add_help(node.place, message, help),
         None => problems.add(node.place, message),
     }

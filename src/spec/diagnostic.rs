@@ -165,8 +165,8 @@ impl SpecError {
             out.push('\n');
         }
         let count = match self.diagnostics.len() {
-            1 => "1 problem in the lab file".to_owned(),
-            n => format!("{n} problems in the lab file"),
+            1 => "1 problem found".to_owned(),
+            n => format!("{n} problems found"),
         };
         out.push_str(&count);
         out

@@ -6,8 +6,9 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Error, Location, Spanned};
 
 use super::diagnostic::Place;
 
@@ -89,11 +90,20 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
 fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
     let error = error.without_snippet();
     let place = error.location().map_or(Place::START, place_of);
-    let full = error.to_string();
-    // The library appends the location, which the diagnostic shows by itself.
-    let message = match full.rfind(" at line ") {
-        Some(end) => full[..end].to_owned(),
-        None => full,
+    let message = match error {
+        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } | Error::MultipleDocuments { .. } => {
+            "a lab file is one YAML document; here a second one starts".to_owned()
+        }
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            "this is larger or more deeply nested than a lab file can be".to_owned()
+        }
+        other => {
+            // The library appends the location, which the diagnostic shows by itself.
+            let full = other.to_string();
+            full.rfind(" at line ").map_or(full.clone(), |end| full[..end].to_owned())
+        }
     };
     SyntaxError { place, message }
 }

@@ -17,6 +17,9 @@ mod sql;
 mod values;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 pub use builtin::{LAB_FILE, builtin_files};

@@ -11,12 +11,18 @@ use super::load::{Node, Value};
 use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
 use super::wire::{Audit, AuditDevice, InlineSql, Rotation, RotationEvery, Sql};
 
-/// Words of the lab file for the values of a type.
+/// Words of the lab file for the values of a type, and what to write instead of words that users may
+/// expect to work.
 macro_rules! words {
-    ($($type:ty { $($word:literal => $value:expr),* $(,)? })*) => {$(
+    ($(
+        $type:ident {
+            $($word:literal => $value:expr),*
+            $(; instead of $($other:literal => $hint:literal),*)?
+        }
+    )*) => {$(
         impl Decode for $type {
             fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
-                decode_word(node, &[$(($word, $value)),*], problems)
+                decode_word(node, &[$(($word, $value)),*], &[$($(($other, $hint)),*)?], problems)
             }
         }
 
@@ -42,10 +48,20 @@ words! {
         "auto" => Self::Auto,
         "vault" => Self::Vault,
         "openbao" => Self::OpenBao,
-        "embedded" => Self::Embedded,
+        "embedded" => Self::Embedded;
+        instead of "hashicorp" => "`vault`", "bao" => "`openbao`"
     }
-    Storage { "file" => Self::File, "raft" => Self::Raft, "inmem" => Self::Inmem }
-    Engine { "postgres" => Self::Postgres, "mysql" => Self::Mysql(MysqlFlavour::Auto) }
+    Storage {
+        "file" => Self::File,
+        "raft" => Self::Raft,
+        "inmem" => Self::Inmem;
+        instead of "memory" => "`inmem`", "integrated" => "`raft`", "disk" => "`file`"
+    }
+    Engine {
+        "postgres" => Self::Postgres,
+        "mysql" => Self::Mysql(MysqlFlavour::Auto);
+        instead of "mariadb" => "`engine: mysql` and `flavour: mariadb`", "pg" => "`postgres`"
+    }
     MysqlFlavour { "auto" => Self::Auto, "mysql" => Self::Mysql, "mariadb" => Self::Mariadb }
 }
 
@@ -65,12 +81,14 @@ impl Decode for ApiVersion {
     fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
         match &node.value {
             Value::Text(text) if text == API_VERSION => {}
-            Value::Text(text) => problems.add_help(
-                node.place,
-                format!("`{text}` is no version of the lab file that this program knows"),
-                format!("write `apiVersion: {API_VERSION}`"),
-            ),
-            _ => wrong_type(node, "text", problems),
+            _ => {
+                let found = match &node.value {
+                    Value::Text(text) => text,
+                    _ => &node.raw,
+                };
+                let message = format!("`{found}` is no version of the lab file that this program knows");
+                problems.add_help(node.place, message, format!("write `apiVersion: {API_VERSION}`"));
+            }
         }
         Some(Self::Given)
     }
@@ -100,10 +118,11 @@ pub(super) struct Switch(pub bool);
 
 impl Decode for Switch {
     fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
-        match &node.value {
-            Value::Bool(value) => Some(Self(*value)),
-            _ => decode_word(node, &[("on", Self(true)), ("off", Self(false))], problems),
+        if let Value::Bool(value) = node.value {
+            return Some(Self(value));
         }
+        let hints = [("yes", "`on`"), ("no", "`off`"), ("true", "`on`"), ("false", "`off`")];
+        decode_word(node, &[("on", Self(true)), ("off", Self(false))], &hints, problems)
     }
 }
 

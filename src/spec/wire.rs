@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use super::decode::{At, Decode, Fields, Problems};
 use super::load::Node;
 use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
+use super::names::{DatabaseName, Image, MountPath, ServiceName, VaultName};
 use super::values::{ApiVersion, Number, Switch, Ttl, Version};
 
 /// Declares mappings of the lab file. The text after the name is what messages call one.
@@ -47,7 +48,7 @@ mappings! {
         /// Version of this format: `vaultlab/v1`.
         api_version as "apiVersion": ApiVersion,
         /// Name of the lab: lowercase letters, digits and `-`. Default: the folder's name.
-        name: Option<At<String>>,
+        name: Option<At<ServiceName>>,
         /// Where the services run: `auto` (default), `docker` or `process`.
         runtime: Option<RuntimeChoice>,
         /// The Vault. Left out, all its defaults hold.
@@ -74,7 +75,7 @@ mappings! {
         /// The version wanted, such as `1.20`. Default: what there is.
         version: Option<At<Version>>,
         /// Container image with tag or digest. Default: the flavour's own image.
-        image: Option<At<String>>,
+        image: Option<At<Image>>,
         /// `file` (default), `raft` or `inmem`. With `inmem` everything is gone when Vault stops.
         storage: Option<Storage>,
         /// Number of unseal keys, 1 to 255. Default: 5.
@@ -90,27 +91,27 @@ mappings! {
     /// A file audit device.
     AuditDevice = "`audit`" {
         /// Where the device is mounted under `sys/audit/`. Default: `file`.
-        path: Option<At<String>>,
+        path: Option<VaultName>,
         /// Name of the log file, in the folder of Vault's logs. Default: `audit.log`.
-        file: Option<At<String>>,
+        file: Option<VaultName>,
     }
 
     /// A database server with one database in it.
     Database = "a database" {
         /// Name of the service and of the connection in Vault.
-        name: At<String>,
+        name: At<ServiceName>,
         /// `postgres` or `mysql` (MySQL or MariaDB).
         engine: At<Engine>,
         /// For `engine: mysql` only: `auto` (default), `mysql` or `mariadb`.
         flavour: Option<At<MysqlFlavour>>,
         /// Container image with tag or digest. Default: the engine's own image.
-        image: Option<At<String>>,
+        image: Option<At<Image>>,
         /// Port on 127.0.0.1. Left out, the engine's own or, if that is taken, a free one.
         port: Option<At<Number<1, 65535>>>,
         /// The database inside the server; it is created. Default: the name with `_` for `-`.
-        database: Option<At<String>>,
+        database: Option<At<DatabaseName>>,
         /// Path of the database secrets engine in Vault. Default: `database`.
-        mount: Option<At<String>>,
+        mount: Option<At<MountPath>>,
         /// What Vault's own account `vault` may do, run by the server's superuser before the
         /// schema. `{{name}}` is the account, `{{database}}` the database. Default: make and drop
         /// accounts and, on MySQL, hand on every privilege on the database.
@@ -136,7 +137,7 @@ mappings! {
     /// A dynamic role of the database secrets engine.
     Role = "a role" {
         /// Name in Vault, unique in the lab.
-        name: At<String>,
+        name: At<VaultName>,
         /// The database the accounts are made in: the name of one of `databases`.
         database: At<String>,
         /// Makes an account. Vault fills in `{{name}}`, `{{password}}` and `{{expiration}}`.
@@ -169,7 +170,7 @@ mappings! {
     /// An ACL policy, from a file or written here.
     Policy = "a policy" {
         /// Name in Vault.
-        name: At<String>,
+        name: At<VaultName>,
         /// File with the policy in HCL or JSON.
         file: Option<At<String>>,
         /// The policy itself, instead of `file`.
@@ -179,7 +180,7 @@ mappings! {
     /// An application that logs in with a role_id and a secret_id.
     AppRole = "an AppRole" {
         /// Name in Vault.
-        name: At<String>,
+        name: At<VaultName>,
         /// What it may do: names of `policies`.
         policies: At<Vec<At<String>>>,
         /// Lifetime of a token unless it is renewed. Database credentials die with the token that

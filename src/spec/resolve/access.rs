@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Input, SYSTEM_MAX_TTL, check_unique, declared, ttl_pair};
+use super::{Input, SYSTEM_MAX_TTL, check_unique, declared, lookup, ttl_pair};
 use crate::spec::decode::{At, Problems, did_you_mean};
 use crate::spec::diagnostic::{Diagnostic, Place};
 use crate::spec::files::Content;
 use crate::spec::load::Node;
 use crate::spec::model::{AppRoleSpec, Delivery, PolicySpec};
-use crate::spec::names;
 use crate::spec::wire::{AppRole, Deliver, LabFile, Policy};
 
 /// Vault's own policies that cannot be written: `root`, and one for wrapping tokens.
@@ -21,17 +20,14 @@ const SECRET_ID_TTL: Duration = Duration::from_hours(1);
 
 /// The policies.
 pub(super) fn policies(file: &LabFile, input: &Input<'_>, problems: &mut Problems<'_>) -> Vec<PolicySpec> {
-    let names: Vec<_> = file.policies.iter().map(|policy| policy.name.clone()).collect();
-    check_unique(&names, "policy name", problems);
     file.policies.iter().filter_map(|given| policy(given, input, problems)).collect()
 }
 
 fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<PolicySpec> {
-    let name = &given.name;
-    names::check_vault_name(name, "a policy", problems);
-    if RESERVED_POLICIES.contains(&name.value.as_str()) {
-        let message = format!("the policy `{}` belongs to Vault", name.value);
-        problems.add_help(name.place, message, "choose another name");
+    let name = &given.name.value.0;
+    if RESERVED_POLICIES.contains(&name.as_str()) {
+        let message = format!("the policy `{name}` belongs to Vault");
+        problems.add_help(given.name.place, message, "choose another name");
     }
     match (&given.file, &given.hcl) {
         (Some(_), Some(hcl)) => {
@@ -40,26 +36,26 @@ fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Opt
             None
         }
         (None, None) => {
-            let message = format!("the policy `{}` has no content", name.value);
-            problems.add_help(name.place, message, "add `file: ...` or `hcl: ...`");
+            let message = format!("the policy `{name}` has no content");
+            problems.add_help(given.name.place, message, "add `file: ...` or `hcl: ...`");
             None
         }
         (None, Some(hcl)) => {
-            for (place, message, help) in faults(&name.value, &hcl.value) {
+            for (place, message, help) in faults(name, &hcl.value) {
                 let place = problems.inside(hcl, place);
                 let diagnostic = Diagnostic::new(problems.file, problems.text, place, message);
                 problems.push(Diagnostic { suggestion: help, ..diagnostic });
             }
             let origin = format!("{}:{}", input.shown, hcl.place.line);
-            Some(PolicySpec { name: name.value.clone(), text: hcl.value.clone(), origin })
+            Some(PolicySpec { name: name.clone(), text: hcl.value.clone(), origin })
         }
         (Some(path), None) => match input.files.read(&path.value) {
             Ok(Content { shown, origin, text }) => {
-                for (place, message, help) in faults(&name.value, &text) {
+                for (place, message, help) in faults(name, &text) {
                     let diagnostic = Diagnostic::new(&shown, &text, place, message);
                     problems.push(Diagnostic { suggestion: help, ..diagnostic });
                 }
-                Some(PolicySpec { name: name.value.clone(), text, origin })
+                Some(PolicySpec { name: name.clone(), text, origin })
             }
             Err(error) => {
                 match error.help {
@@ -98,8 +94,6 @@ pub(super) fn approles(
     input: &Input<'_>,
     problems: &mut Problems<'_>,
 ) -> Vec<AppRoleSpec> {
-    let names: Vec<_> = file.approles.iter().map(|approle| approle.name.clone()).collect();
-    check_unique(&names, "AppRole name", problems);
     let declared = declared(root, "policies");
     let approles = file.approles.iter().map(|given| approle(given, &declared, input, problems)).collect();
     check_delivery(file, input, problems);
@@ -108,15 +102,14 @@ pub(super) fn approles(
 
 fn approle(
     given: &AppRole,
-    declared: &[&str],
+    declared: &[At<String>],
     input: &Input<'_>,
     problems: &mut Problems<'_>,
 ) -> AppRoleSpec {
-    names::check_vault_name(&given.name, "an AppRole", problems);
     let policies = &given.policies.value;
     check_unique(policies, "policy", problems);
     if policies.is_empty() {
-        let message = format!("the AppRole `{}` has no policy, so it may do nothing", given.name.value);
+        let message = format!("the AppRole `{}` has no policy, so it may do nothing", given.name.value.0);
         problems.add_help(given.policies.place, message, "name at least one of `policies`");
     }
     for policy in policies {
@@ -134,7 +127,7 @@ fn approle(
         problems.add_help(ttl.place, message, "write 768h or less, or 0 for one that never expires");
     }
     AppRoleSpec {
-        name: given.name.value.clone(),
+        name: given.name.value.0.clone(),
         policies: policies.iter().map(|policy| policy.value.clone()).collect(),
         token_ttl,
         token_max_ttl,
@@ -144,21 +137,15 @@ fn approle(
     }
 }
 
-fn check_policy(policy: &At<String>, declared: &[&str], problems: &mut Problems<'_>) {
+fn check_policy(policy: &At<String>, declared: &[At<String>], problems: &mut Problems<'_>) {
     let name = policy.value.as_str();
     if name == "root" {
         let message = "an AppRole cannot have the policy `root`";
         problems.add_help(policy.place, message, "write a policy that allows what it needs");
-    } else if name != "default" && !declared.contains(&name) {
-        let message = format!("the policy `{name}` is not declared");
-        let help = did_you_mean(name, declared.iter().copied()).unwrap_or_else(|| {
-            if declared.is_empty() {
-                "declare it under `policies`".to_owned()
-            } else {
-                format!("the policies are: {}", declared.join(", "))
-            }
-        });
-        problems.add_help(policy.place, message, help);
+    } else if name != "default"
+        && let Err(help) = lookup(name, declared, "policies")
+    {
+        problems.add_help(policy.place, format!("the policy `{name}` is not declared"), help);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::sql::{Use, role_statements, script};
-use super::{Input, check_unique, declared, port, ttl_pair};
-use crate::spec::decode::{Problems, did_you_mean};
+use super::{Input, declared, lookup, port, ttl_pair};
+use crate::spec::decode::Problems;
 use crate::spec::load::Node;
 use crate::spec::model::{
     ADMIN_USER, DatabaseSpec, Engine, MysqlFlavour, Proof, RoleSpec, RootRotation, SqlText,
@@ -24,26 +24,12 @@ const MAX_TTL: Duration = Duration::from_hours(24);
 const SHORTEST_ROTATION: Duration = Duration::from_mins(1);
 
 /// The databases, still without their roles.
-pub(super) fn resolve(
-    file: &LabFile,
-    root: &Node,
-    input: &Input<'_>,
-    problems: &mut Problems<'_>,
-) -> Vec<DatabaseSpec> {
-    let names: Vec<_> = file.databases.iter().map(|database| database.name.clone()).collect();
-    check_unique(&names, "database name", problems);
-    if declared(root, "databases").is_empty()
-        && let Some(role) = file.roles.first()
-    {
-        let message = "there are roles but no `databases`";
-        problems.add_help(role.name.place, message, "add a database for them");
-    }
+pub(super) fn resolve(file: &LabFile, input: &Input<'_>, problems: &mut Problems<'_>) -> Vec<DatabaseSpec> {
     file.databases.iter().filter_map(|given| database(given, input, problems)).collect()
 }
 
 fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<DatabaseSpec> {
-    names::check_service_name(&given.name, "a database", problems);
-    if given.name.value == "vault" {
+    if given.name.value.0 == "vault" {
         let help = format!("write `{}`", given.engine.value.as_str());
         problems.add_help(given.name.place, "the name `vault` belongs to the Vault", help);
     }
@@ -56,18 +42,15 @@ fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) ->
         }
         (engine, _) => engine,
     };
-    if let Some(image) = &given.image {
-        names::check_image(image, problems);
-    }
-    if let Some(mount) = &given.mount {
-        names::check_mount(mount, problems);
-    }
-    let mut database = given.name.clone();
-    match &given.database {
-        Some(name) => database = name.clone(),
-        None => database.value = database.value.replace('-', "_"),
-    }
-    names::check_database(&database, problems);
+    let database = if let Some(name) = &given.database {
+        name.value.0.clone()
+    } else {
+        let name = given.name.value.0.replace('-', "_");
+        if let Err((message, _)) = names::check_database(&name) {
+            problems.add_help(given.name.place, message, "add `database: app`, or another name");
+        }
+        name
+    };
 
     let mut scripts = |list: &[_]| -> Vec<SqlText> {
         list.iter().filter_map(|sql| script(sql, engine, input, problems)).collect()
@@ -82,13 +65,13 @@ fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) ->
         }),
     };
     Some(DatabaseSpec {
-        name: given.name.value.clone(),
+        name: given.name.value.0.clone(),
         engine,
-        image: given.image.as_ref().map(|image| image.value.clone()),
+        image: given.image.as_ref().map(|image| image.value.0.clone()),
         port: port(given.port.as_ref()),
-        mount: given.mount.as_ref().map_or("database", |mount| &mount.value).to_owned(),
-        admin: admin.map(|sql| filled_in(&sql, &database.value))?,
-        database: database.value,
+        mount: given.mount.as_ref().map_or("database", |mount| &mount.value.0).to_owned(),
+        admin: admin.map(|sql| filled_in(&sql, &database))?,
+        database,
         schema,
         seed,
         roles: Vec::new(),
@@ -125,17 +108,11 @@ pub(super) fn resolve_roles(
     databases: &mut [DatabaseSpec],
     problems: &mut Problems<'_>,
 ) {
-    let names: Vec<_> = file.roles.iter().map(|role| role.name.clone()).collect();
-    check_unique(&names, "role name", problems);
     let declared = declared(root, "databases");
     for given in &file.roles {
-        names::check_vault_name(&given.name, "a role", problems);
         let wanted = &given.database;
-        if !declared.contains(&wanted.value.as_str()) && !declared.is_empty() {
-            let message = format!("there is no database `{}`", wanted.value);
-            let help = did_you_mean(&wanted.value, declared.iter().copied())
-                .unwrap_or_else(|| format!("the databases are: {}", declared.join(", ")));
-            problems.add_help(wanted.place, message, help);
+        if let Err(help) = lookup(&wanted.value, &declared, "databases") {
+            problems.add_help(wanted.place, format!("there is no database `{}`", wanted.value), help);
         }
         let database = databases.iter_mut().find(|database| database.name == wanted.value);
         // The engine only decides how comments look; without one the other checks still hold.
@@ -168,7 +145,7 @@ fn role(given: &Role, engine: Engine, input: &Input<'_>, problems: &mut Problems
         refuses: proof.refuses.clone(),
     });
     Some(RoleSpec {
-        name: given.name.value.clone(),
+        name: given.name.value.0.clone(),
         creation_statements: creation?,
         revocation_statements: revocation_statements?,
         renew_statements: renew_statements?,

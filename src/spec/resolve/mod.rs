@@ -10,12 +10,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::SpecError;
-use super::decode::{At, Decode as _, Problems};
+use super::decode::{At, Decode as _, Problems, did_you_mean};
 use super::diagnostic::{Diagnostic, Place};
 use super::files::Files;
 use super::load::{self, Node, Value};
 use super::model::{AuditSpec, LabSpec, Origin, RuntimeChoice, VaultSpec};
-use super::names;
+use super::names::{self, ServiceName};
 use super::values::{API_VERSION, ApiVersion, Number, Ttl};
 use super::wire::{Audit, LabFile, Vault};
 
@@ -70,7 +70,15 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
 
     let name = lab_name(file.name.as_ref(), input, problems);
     let vault = vault(file.vault.as_ref(), problems);
-    let mut databases = databases::resolve(&file, &root, input, problems);
+    for (list, what) in [
+        ("databases", "database name"),
+        ("roles", "role name"),
+        ("policies", "policy name"),
+        ("approles", "AppRole name"),
+    ] {
+        check_unique(&declared(&root, list), what, problems);
+    }
+    let mut databases = databases::resolve(&file, input, problems);
     databases::resolve_roles(&file, &root, input, &mut databases, problems);
     let policies = access::policies(&file, input, problems);
     let approles = access::approles(&file, &root, input, problems);
@@ -106,14 +114,16 @@ fn start_of(root: &Node) -> Place {
 }
 
 /// The file's name for the lab, else the name of its folder.
-fn lab_name(given: Option<&At<String>>, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<String> {
+fn lab_name(
+    given: Option<&At<ServiceName>>,
+    input: &Input<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<String> {
     if let Some(name) = given {
-        names::check_service_name(name, "a lab", problems);
-        return Some(name.value.clone());
+        return Some(name.value.0.clone());
     }
-    let folder = match input.files {
-        Files::Disk { folder, .. } | Files::BuiltIn { folder } => folder.as_path(),
-    };
+    let (Files::Disk { folder, .. } | Files::BuiltIn { folder }) = input.files;
+    let folder = folder.as_path();
     // `lab/` says nothing about the project it is in.
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = match last(folder).as_deref() {
@@ -143,33 +153,28 @@ fn vault(given: Option<&Vault>, problems: &mut Problems<'_>) -> VaultSpec {
             problems.add_help(at.place, message, "write 2, or `key_shares: 1`");
         }
     }
-    if let Some(image) = given.and_then(|vault| vault.image.as_ref()) {
-        names::check_image(image, problems);
-    }
     VaultSpec {
         flavour: given.and_then(|vault| vault.flavour).unwrap_or_default(),
         version: given.and_then(|vault| vault.version.as_ref()).map(|v| v.value.0.clone()),
-        image: given.and_then(|vault| vault.image.as_ref()).map(|image| image.value.clone()),
+        image: given.and_then(|vault| vault.image.as_ref()).map(|image| image.value.0.clone()),
         storage: given.and_then(|vault| vault.storage).unwrap_or_default(),
         key_shares,
         key_threshold,
-        audit: audit(given.and_then(|vault| vault.audit.as_ref()), problems),
+        audit: audit(given.and_then(|vault| vault.audit.as_ref())),
         port: port(given.and_then(|vault| vault.port.as_ref())),
     }
 }
 
-fn audit(given: Option<&Audit>, problems: &mut Problems<'_>) -> Option<AuditSpec> {
+fn audit(given: Option<&Audit>) -> Option<AuditSpec> {
     let mut spec = AuditSpec { path: "file".to_owned(), file: "audit.log".to_owned() };
     match given {
         Some(Audit::Switch(switch)) => return switch.0.then_some(spec),
         Some(Audit::Device(device)) => {
             if let Some(path) = &device.path {
-                names::check_vault_name(path, "an audit device", problems);
-                spec.path.clone_from(&path.value);
+                spec.path.clone_from(&path.0);
             }
             if let Some(file) = &device.file {
-                names::check_vault_name(file, "an audit log file", problems);
-                spec.file.clone_from(&file.value);
+                spec.file.clone_from(&file.0);
             }
         }
         None => {}
@@ -209,24 +214,38 @@ fn check_unique(names: &[At<String>], what: &str, problems: &mut Problems<'_>) {
 
 /// The names of the items of a top-level list, unusable items included: a reference to one of those
 /// is no second problem.
-fn declared<'n>(root: &'n Node, list: &str) -> Vec<&'n str> {
-    let entry = |node: &'n Node, key: &str| -> Option<&'n Node> {
-        match &node.value {
-            Value::Map(entries) => entries.iter().find(|(k, _)| k.name == key).map(|(_, v)| v),
-            _ => None,
-        }
+fn declared(root: &Node, list: &str) -> Vec<At<String>> {
+    let entry = |node: &Node, key: &str| match &node.value {
+        Value::Map(entries) => entries.iter().find(|(k, _)| k.name == key).map(|(_, v)| v.clone()),
+        _ => None,
     };
-    let items = match entry(root, list).map(|node| &node.value) {
-        Some(Value::List(items)) => items.as_slice(),
-        _ => &[],
+    let items = match entry(root, list).map(|node| node.value) {
+        Some(Value::List(items)) => items,
+        _ => Vec::new(),
     };
     items
         .iter()
-        .filter_map(|item| match &entry(item, "name")?.value {
-            Value::Text(name) => Some(name.as_str()),
-            _ => None,
+        .filter_map(|item| {
+            let name = entry(item, "name")?;
+            match name.value {
+                Value::Text(value) => Some(At { value, place: name.place }),
+                _ => None,
+            }
         })
         .collect()
+}
+
+/// Whether one of the names is this one; else advice on what to write.
+fn lookup(name: &str, names: &[At<String>], what: &str) -> Result<(), String> {
+    let names: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(match did_you_mean(name, names.iter().copied()) {
+        Some(help) => help,
+        None if names.is_empty() => format!("declare it under `{what}`"),
+        None => format!("the {what} are: {}", names.join(", ")),
+    })
 }
 
 /// A pair of lifetimes, the usual one and the longest. What is left out follows what is given.

@@ -1,7 +1,7 @@
 //! SQL named or written in the lab file.
 
 use super::Input;
-use crate::spec::decode::{At, Problems, did_you_mean};
+use crate::spec::decode::{At, Problems, nearest};
 use crate::spec::diagnostic::{Diagnostic, Place};
 use crate::spec::model::{Engine, SqlText};
 use crate::spec::sql::{Kind, is_blank, pieces, resolve_delimiters, runs_whole, strip_comments};
@@ -135,6 +135,8 @@ fn check_text(found: &Found<'_>, engine: Engine, problems: &mut Problems<'_>) ->
 fn check_placeholders(found: &Found<'_>, stripped: &str, usage: Use, problems: &mut Problems<'_>) {
     let known = usage.placeholders();
     let text = &found.sql.text;
+    // What was misspelt isn't missing as well.
+    let mut meant = Vec::new();
     let mut at = 0;
     while let Some(start) = text[at..].find("{{").map(|step| at + step) {
         let Some(len) = text[start..].find("}}").map(|end| end + 2) else { break };
@@ -142,18 +144,19 @@ fn check_placeholders(found: &Found<'_>, stripped: &str, usage: Use, problems: &
         if !known.contains(&name) {
             let message = format!("Vault does not know {{{{{name}}}}} here");
             let list = known.iter().map(|name| format!("{{{{{name}}}}}")).collect::<Vec<_>>();
-            let help = did_you_mean(name.trim(), known.iter().copied())
-                .map(|help| help.replace('`', ""))
-                .map_or_else(
-                    || format!("it fills in {}", list.join(", ")),
-                    |help| format!("{} Vault fills in {}", help, list.join(", ")),
-                );
+            let list = list.join(", ");
+            let nearest = nearest(name.trim(), known.iter().copied());
+            let help = match nearest {
+                Some(nearest) => format!("did you mean {{{{{nearest}}}}}? Vault fills in {list}"),
+                None => format!("Vault fills in {list}"),
+            };
+            meant.extend(nearest);
             let chars = text[start..start + len].chars().count();
             found.problem(start, chars, &message, &help, problems);
         }
         at = start + len;
     }
-    let has = |name: &str| stripped.contains(&format!("{{{{{name}}}}}"));
+    let has = |name: &str| stripped.contains(&format!("{{{{{name}}}}}")) || meant.contains(&name);
     let mut require = |present: bool, what: &str, why: &str| {
         if !present {
             let message = format!("these statements lack {what}: {why}");
