@@ -4,6 +4,8 @@
 pub mod approle;
 pub mod audit;
 pub mod barrier;
+#[cfg(test)]
+mod child_test;
 pub mod config;
 pub mod database;
 pub mod duration;

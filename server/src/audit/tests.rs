@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::child_test;
 use crate::logical::{Operation, Request, testing};
 
 fn view() -> View {
@@ -105,6 +106,29 @@ async fn a_request_is_refused_when_the_only_device_cannot_write() {
     }
     assert_eq!(paths(&path), ["path/2", "path/2"]);
     log(&broker, 3).await.unwrap_err();
+}
+
+/// Not a test of its own.
+#[tokio::test]
+#[ignore = "run as a child process by a_full_disk_leaves_only_whole_lines"]
+async fn child_with_a_file_size_limit() {
+    let path = child_test::dir().join("audit.log");
+    let broker = broker(&path).await;
+    let mut written = 0;
+    while log(&broker, written).await.is_ok() {
+        written += 1;
+    }
+    assert!(written > 10);
+    assert_eq!(lines(&path).len(), written);
+    child_test::lift_file_limit();
+    log(&broker, written).await.unwrap();
+    assert_eq!(lines(&path).len(), written + 1);
+}
+
+#[test]
+fn a_full_disk_leaves_only_whole_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    child_test::run_with_file_limit("audit::tests::child_with_a_file_size_limit", dir.path());
 }
 
 #[tokio::test]

@@ -1,15 +1,18 @@
 //! The keys values are encrypted with, by term, and the root key that protects them.
+//!
+//! ```text
+//! keyring = 1 (term:u32 install_seconds:i64 install_nanos:i32 key:[32])+
+//! ```
+//! Big-endian, stored as a [record](super::record) under the root key with term 0. It is built
+//! and taken apart in place: no key is copied anywhere that is not wiped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aes_gcm::{Aes256Gcm, KeyInit};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::record::{self, OpenError};
 use super::{BarrierError, KeyInfo};
@@ -20,14 +23,17 @@ pub const KEY_LEN: usize = 32;
 /// The term under which the keyring itself is stored; no key of the ring has it.
 const ROOT_TERM: u32 = 0;
 
-/// An AES-256 key, wiped when dropped and never shown.
+const VERSION: u8 = 1;
+const STORED_TERM_LEN: usize = 4 + 8 + 4 + KEY_LEN;
+
+/// An AES-256 key, wiped when its last clone is dropped and never shown.
 #[derive(Clone)]
-pub struct Key(Zeroizing<[u8; KEY_LEN]>);
+pub struct Key(Arc<Zeroizing<[u8; KEY_LEN]>>);
 
 impl Key {
     /// A new random key.
     pub fn generate() -> Self {
-        Self(Zeroizing::new(crate::random::bytes()))
+        Self::filled(|bytes| rand::fill(&mut bytes[..]))
     }
 
     /// A key of these bytes.
@@ -35,12 +41,19 @@ impl Key {
     /// # Errors
     /// When there are not 32 of them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BarrierError> {
-        let mut key = Zeroizing::new([0; KEY_LEN]);
         if bytes.len() != KEY_LEN {
             return Err(BarrierError::KeyLength(bytes.len()));
         }
-        key.copy_from_slice(bytes);
-        Ok(Self(key))
+        Ok(Self::filled(|key| key.copy_from_slice(bytes)))
+    }
+
+    /// Fills the key where it will stay: an array that is moved leaves copies behind.
+    fn filled(fill: impl FnOnce(&mut [u8; KEY_LEN])) -> Self {
+        let mut key = Arc::new(Zeroizing::new([0; KEY_LEN]));
+        if let Some(bytes) = Arc::get_mut(&mut key) {
+            fill(bytes);
+        }
+        Self(key)
     }
 
     /// The bytes, to be split into unseal keys.
@@ -49,7 +62,7 @@ impl Key {
     }
 
     fn cipher(&self) -> Aes256Gcm {
-        Aes256Gcm::new((&*self.0).into())
+        Aes256Gcm::new(self.expose().into())
     }
 }
 
@@ -78,26 +91,6 @@ pub(super) struct Keyring {
     root_key: Key,
     terms: BTreeMap<u32, Arc<Term>>,
     newest: u32,
-}
-
-/// The keyring as it is stored, encrypted.
-#[derive(Serialize, Deserialize)]
-struct StoredKeyring {
-    terms: Vec<StoredTerm>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredTerm {
-    term: u32,
-    install_time: Timestamp,
-    /// Base64.
-    key: String,
-}
-
-impl Drop for StoredTerm {
-    fn drop(&mut self) {
-        self.key.zeroize();
-    }
 }
 
 impl Keyring {
@@ -130,20 +123,16 @@ impl Keyring {
 
     /// The ring encrypted with its root key, to be stored at `path`.
     pub(super) fn close(&self, path: &str) -> Result<Vec<u8>, BarrierError> {
-        let stored = StoredKeyring {
-            terms: self
-                .terms
-                .iter()
-                .map(|(&term, entry)| StoredTerm {
-                    term,
-                    install_time: entry.install_time,
-                    key: BASE64.encode(entry.key.expose()),
-                })
-                .collect(),
-        };
-        let plain = serde_json::to_vec(&stored)
-            .map(Zeroizing::new)
-            .map_err(|error| BarrierError::damaged(path, &error.to_string()))?;
+        let length = 1 + self.terms.len() * STORED_TERM_LEN;
+        // Never grows, which would leave unwiped copies.
+        let mut plain = Zeroizing::new(Vec::with_capacity(length));
+        plain.push(VERSION);
+        for (term, entry) in &self.terms {
+            plain.extend_from_slice(&term.to_be_bytes());
+            plain.extend_from_slice(&entry.install_time.as_second().to_be_bytes());
+            plain.extend_from_slice(&entry.install_time.subsec_nanosecond().to_be_bytes());
+            plain.extend_from_slice(entry.key.expose());
+        }
         record::seal(&self.root_key.cipher(), ROOT_TERM, path, &plain)
             .ok_or_else(|| BarrierError::damaged(path, "it is too large"))
     }
@@ -154,18 +143,7 @@ impl Keyring {
             OpenError::NotAuthentic => BarrierError::WrongKey,
             OpenError::Malformed => BarrierError::damaged(path, "unknown record format"),
         })?;
-        // The cause of a parse error could quote key material.
-        let stored: StoredKeyring =
-            serde_json::from_slice(&plain).map_err(|_| BarrierError::damaged(path, "it is not a keyring"))?;
-        let mut terms = BTreeMap::new();
-        for entry in &stored.terms {
-            let bytes = BASE64
-                .decode(&entry.key)
-                .map(Zeroizing::new)
-                .map_err(|_| BarrierError::damaged(path, "a key is not base64"))?;
-            let key = Key::from_bytes(&bytes)?;
-            terms.insert(entry.term, Term::new(key, entry.install_time));
-        }
+        let terms = parse(&plain).ok_or_else(|| BarrierError::damaged(path, "it is not a keyring"))?;
         let newest =
             *terms.last_key_value().ok_or_else(|| BarrierError::damaged(path, "the keyring is empty"))?.0;
         Ok(Self { root_key: root_key.clone(), terms, newest })
@@ -193,4 +171,25 @@ impl Keyring {
             OpenError::Malformed => BarrierError::damaged(path, "unknown record format"),
         })
     }
+}
+
+/// The terms of a decrypted keyring.
+fn parse(plain: &[u8]) -> Option<BTreeMap<u32, Arc<Term>>> {
+    let (&VERSION, entries) = plain.split_first()? else {
+        return None;
+    };
+    let (entries, []) = entries.as_chunks::<STORED_TERM_LEN>() else {
+        return None;
+    };
+    let mut terms = BTreeMap::new();
+    for entry in entries {
+        let (term, rest) = entry.split_first_chunk()?;
+        let (seconds, rest) = rest.split_first_chunk()?;
+        let (nanos, key) = rest.split_first_chunk()?;
+        let seconds = i64::from_be_bytes(*seconds);
+        let installed = Timestamp::new(seconds, i32::from_be_bytes(*nanos)).ok()?;
+        let key = Key::from_bytes(key).ok()?;
+        terms.insert(u32::from_be_bytes(*term), Term::new(key, installed));
+    }
+    Some(terms)
 }

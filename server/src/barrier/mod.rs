@@ -294,6 +294,10 @@ impl logical::Storage for Barrier {
     async fn apply(&self, writes: Vec<logical::Write>) -> Result<(), logical::StorageError> {
         Ok(self.commit(writes, false).await?)
     }
+
+    async fn apply_durable(&self, writes: Vec<logical::Write>) -> Result<(), logical::StorageError> {
+        Ok(self.commit(writes, true).await?)
+    }
 }
 
 fn refuse_reserved(key: &str) -> Result<(), BarrierError> {

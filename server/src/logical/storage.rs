@@ -81,8 +81,15 @@ pub trait Storage: Send + Sync {
     /// All keys below a prefix, whole, sorted.
     fn keys(&self, prefix: &str) -> Result<Vec<String>, StorageError>;
 
-    /// Applies the writes atomically, in order; returns once they are durable.
+    /// Applies the writes atomically, in order; returns once a crash of the server cannot undo
+    /// them.
     async fn apply(&self, writes: Vec<Write>) -> Result<(), StorageError>;
+
+    /// Like [`Storage::apply`], and a power cut cannot undo them either where the store can
+    /// promise that. For what exists nowhere else, such as a password just rotated.
+    async fn apply_durable(&self, writes: Vec<Write>) -> Result<(), StorageError> {
+        self.apply(writes).await
+    }
 }
 
 /// The part of the storage below a prefix. Cheap to clone.

@@ -131,7 +131,9 @@ pub(super) enum Read {
     Frame { ops: Vec<Op>, next: usize },
     /// The file ends here.
     End,
-    /// Bytes that are no whole frame.
+    /// The file ends within the frame: what a write cut short leaves.
+    Cut,
+    /// Bytes that are no frame.
     Bad(&'static str),
 }
 
@@ -140,12 +142,15 @@ pub(super) fn read_frame(log: &[u8], offset: usize) -> Read {
     if offset == log.len() {
         return Read::End;
     }
+    if log.len() - offset < FRAME_HEAD_LEN {
+        return Read::Cut;
+    }
     let Some(length) = frame_length(log, offset) else {
-        return Read::Bad("the record's head is incomplete or fails its check");
+        return Read::Bad("the record's head fails its check");
     };
     let start = offset + FRAME_HEAD_LEN;
     let Some(body) = start.checked_add(length).and_then(|end| log.get(start..end)) else {
-        return Read::Bad("the record is shorter than its head says");
+        return Read::Cut;
     };
     if u32_at(log, offset + 4) != Some(crc32fast::hash(body)) {
         return Read::Bad("the record's content fails its check");
@@ -279,6 +284,8 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1_u8 << bit;
             prop_assert!(matches!(read_frame(&bytes, 0), Read::Bad(_)));
+            bytes.truncate(at);
+            prop_assert!(matches!(read_frame(&bytes, 0), Read::Cut | Read::Bad(_) | Read::End));
         }
 
         #[test]

@@ -12,6 +12,8 @@ use super::{StorageError, SyncPolicy};
 
 const NAME: &str = "store.log";
 const TEMPORARY: &str = "store.log.tmp";
+/// Where a damaged last record is kept when it is cut off.
+const CUT: &str = "store.log.cut";
 
 /// An open log, ready to be appended to.
 #[derive(Debug)]
@@ -50,12 +52,14 @@ impl Log {
             .open(&path)
             .map_err(|cause| StorageError::io("open", &path, cause))?;
         let bytes = fs::read(&path).map_err(|cause| StorageError::io("read", &path, cause))?;
-        let (index, end) = recover(&path, &bytes)?;
-        if end < bytes.len() {
+        let Recovered { index, end, tail } = recover(&path, &bytes)?;
+        if tail == Tail::Damaged {
+            keep_cut(dir, &bytes[end..])?;
+        }
+        if tail != Tail::Clean {
             tracing::warn!(
-                path = %path.display(),
-                bytes = bytes.len() - end,
-                "cut off an incomplete last record, which was never acknowledged"
+                path = %path.display(), bytes = bytes.len() - end,
+                "cut off an incomplete last record"
             );
             file.set_len(end as u64)
                 .and_then(|()| file.sync_all())
@@ -141,8 +145,25 @@ impl Log {
     }
 }
 
-/// The state the log describes and the offset where it ends.
-fn recover(path: &Path, bytes: &[u8]) -> Result<(Index, usize), StorageError> {
+/// What the end of a log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    Clean,
+    /// A write was cut short, or its space was never filled: nothing anybody relied on.
+    Torn,
+    /// A last record that is there but wrong: a power cut during the write or, as nobody can
+    /// tell, damage to one that was acknowledged.
+    Damaged,
+}
+
+/// The state a log describes and the offset where its last whole frame ends.
+struct Recovered {
+    index: Index,
+    end: usize,
+    tail: Tail,
+}
+
+fn recover(path: &Path, bytes: &[u8]) -> Result<Recovered, StorageError> {
     match format::read_header(bytes) {
         Header::Readable => {}
         Header::Foreign => return Err(StorageError::NotAStore(path.to_owned())),
@@ -163,20 +184,42 @@ fn recover(path: &Path, bytes: &[u8]) -> Result<(Index, usize), StorageError> {
         }
     }
     let mut index = Index::default();
-    let mut offset = HEADER_LEN;
-    loop {
-        match format::read_frame(bytes, offset) {
+    let mut end = HEADER_LEN;
+    let tail = loop {
+        match format::read_frame(bytes, end) {
             Read::Frame { ops, next } => {
                 index.apply(ops);
-                offset = next;
+                end = next;
             }
+            Read::End => break Tail::Clean,
+            Read::Cut => break Tail::Torn,
+            Read::Bad(_) if bytes[end..].iter().all(|&byte| byte == 0) => break Tail::Torn,
             // One frame is written at a time, so only the last can be incomplete.
-            Read::Bad(reason) if format::valid_frame_after(bytes, offset) => {
-                return Err(StorageError::Corrupt { path: path.to_owned(), offset: offset as u64, reason });
+            Read::Bad(reason) if format::valid_frame_after(bytes, end) => {
+                return Err(StorageError::Corrupt { path: path.to_owned(), offset: end as u64, reason });
             }
-            Read::Bad(_) | Read::End => return Ok((index, offset)),
+            Read::Bad(_) => break Tail::Damaged,
         }
-    }
+    };
+    Ok(Recovered { index, end, tail })
+}
+
+/// Keeps the bytes of a damaged last record before it is cut off.
+fn keep_cut(dir: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let path = dir.join(CUT);
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|file| {
+            file.write_all_at(bytes, 0)?;
+            file.sync_all()
+        })
+        .map_err(|cause| StorageError::write(&path, cause))?;
+    tracing::warn!(kept = %path.display(), "the last record of the store was damaged");
+    Ok(())
 }
 
 /// Creates the temporary file with a header in it.

@@ -11,7 +11,8 @@
 //!
 //! # Files
 //! `store.log` (the data), `store.lock` (held while a server has the store open, contains
-//! its pid) and, only during a compaction, `store.log.tmp`; all 0600.
+//! its pid), only during a compaction `store.log.tmp`, and `store.log.cut` if a last record
+//! was found damaged and cut off; all 0600.
 
 mod compact;
 mod error;
@@ -121,7 +122,8 @@ impl Store {
 
     /// Opens the store in the folder `dir`, creating both (0700) when missing.
     ///
-    /// A last record that a crash left incomplete is cut off; it was never acknowledged.
+    /// A last record that a crash left incomplete is cut off; it was never acknowledged. One
+    /// that is complete but damaged is kept aside in `store.log.cut`.
     ///
     /// # Errors
     /// When the folder or its files cannot be used, another process has the store open,

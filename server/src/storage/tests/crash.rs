@@ -1,11 +1,11 @@
 //! A server killed while it writes: everything it acknowledged is there.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::*;
+use crate::child_test;
 
-const DIR: &str = "VAULTLAB_TEST_CRASH_DIR";
 const TASKS: usize = 4;
 
 /// Not a test of its own: the process that [`kill_9_loses_nothing_acknowledged`] kills. Each
@@ -14,9 +14,8 @@ const TASKS: usize = 4;
 #[test]
 #[ignore = "run as a child process by kill_9_loses_nothing_acknowledged"]
 fn child_that_writes() {
-    let dir = std::env::var_os(DIR).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-    let store = open(Path::new(&dir));
+    let store = open(&child_test::dir());
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
             let store = store.clone();
@@ -43,10 +42,8 @@ fn kill_9_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = [0_u64; TASKS];
     for round in 0..8_u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["storage::tests::crash::child_that_writes", "--exact"])
-            .args(["--ignored", "--nocapture", "--test-threads=1"])
-            .env(DIR, dir.path())
+        let name = "storage::tests::crash::child_that_writes";
+        let mut child = child_test::command(name, dir.path(), None)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

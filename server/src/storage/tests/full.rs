@@ -4,8 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::*;
-
-const DIR: &str = "VAULTLAB_TEST_FULL_DIR";
+use crate::child_test;
 
 /// Fills the store in `dir` until a write is refused and checks that it stays usable, then
 /// calls `make_room` and checks that writing works again.
@@ -46,36 +45,47 @@ async fn fill_and_recover(dir: &Path, make_room: impl FnOnce()) {
     assert_eq!(store.count(""), kept + 2);
 }
 
-/// Not a test of its own: run with a limit on the size of files.
+/// Not a test of its own.
 #[test]
 #[ignore = "run as a child process by a_refused_write_is_undone"]
 fn child_with_a_file_size_limit() {
-    let dir = std::env::var_os(DIR).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(fill_and_recover(Path::new(&dir), || {
-        // Raises its own soft limit again.
-        let raised = Command::new("prlimit")
-            .args(["--fsize=unlimited:unlimited", "--pid"])
-            .arg(std::process::id().to_string())
-            .status()
-            .unwrap();
-        assert!(raised.success());
-    }));
+    block_on(fill_and_recover(&child_test::dir(), child_test::lift_file_limit));
 }
 
 #[test]
 fn a_refused_write_is_undone() {
     let dir = tempfile::tempdir().unwrap();
-    // The signal that comes with the limit is ignored so that the write fails instead.
-    let output = Command::new("sh")
-        .args(["-c", r#"trap "" XFSZ; ulimit -S -f 256; exec "$0" "$@""#])
-        .arg(std::env::current_exe().unwrap())
-        .args(["storage::tests::full::child_with_a_file_size_limit"])
-        .args(["--exact", "--ignored", "--nocapture"])
-        .env(DIR, dir.path())
-        .output()
-        .unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    child_test::run_with_file_limit("storage::tests::full::child_with_a_file_size_limit", dir.path());
+}
+
+/// Not a test of its own.
+#[test]
+#[ignore = "run as a child process by a_full_disk_is_survived"]
+fn child_on_a_full_disk() {
+    let dir = child_test::dir();
+    block_on(fill_and_recover(&dir.join("store"), || {
+        let status = Command::new("mount").args(["-o", "remount,size=8m"]).arg(&dir).status().unwrap();
+        assert!(status.success());
+    }));
+}
+
+/// On a real file system that runs full, which only root can make.
+#[test]
+fn a_full_disk_is_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let probe = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none"]).arg(dir.path()).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: a file system cannot be mounted here (needs root)");
+        return;
+    }
+    // The mount is the child's own and goes with it.
+    let script = r#"exec unshare -m sh -c 'mount -t tmpfs -o size=512k none "$VAULTLAB_TEST_CHILD_DIR" && exec "$@"' sh "$@""#;
+    let name = "storage::tests::full::child_on_a_full_disk";
+    child_test::run(child_test::command(name, dir.path(), Some(script)));
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none());
+}
+
+fn block_on(work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(work);
 }
