@@ -182,6 +182,8 @@ pub(super) fn resolve_delimiters(text: &str, engine: Engine) -> Cow<'_, str> {
         let at_line_start = out.is_empty() || out.ends_with('\n');
         if at_line_start && let Some((new, len)) = delimiter_line(rest) {
             delimiter = new;
+            // The line stays, empty, so that messages about later lines point right.
+            out.push('\n');
             rest = &rest[len..];
             continue;
         }
@@ -206,7 +208,6 @@ fn delimiter_line(text: &str) -> Option<(String, usize)> {
     let mut words = text[..end].split_whitespace();
     let directive = words.next()?.eq_ignore_ascii_case("delimiter");
     let new = words.next().filter(|_| directive)?;
-    // The newline stays out as well; lines after it count one less, which no message relies on.
     Some((new.to_owned(), (end + 1).min(text.len())))
 }
 
@@ -283,7 +284,7 @@ mod tests {
         let text = "DELIMITER $$\nCREATE PROCEDURE p() BEGIN SELECT '$$'; END$$\ndelimiter ;\nSELECT 1;\n";
         assert_eq!(
             resolve_delimiters(text, MYSQL),
-            "CREATE PROCEDURE p() BEGIN SELECT '$$'; END;\nSELECT 1;\n"
+            "\nCREATE PROCEDURE p() BEGIN SELECT '$$'; END;\n\nSELECT 1;\n"
         );
         assert_eq!(resolve_delimiters(text, Engine::Postgres), text);
     }

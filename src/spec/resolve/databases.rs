@@ -47,7 +47,8 @@ fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) ->
     } else {
         let name = given.name.value.0.replace('-', "_");
         if let Err((message, _)) = names::check_database(&name) {
-            problems.add_help(given.name.place, message, "add `database: app`, or another name");
+            let help = "the database takes the name of the server; add `database: app`";
+            problems.add_help(given.name.place, message, help);
         }
         name
     };
