@@ -7,6 +7,7 @@ pub mod barrier;
 #[cfg(test)]
 mod child_test;
 pub mod config;
+pub mod cubbyhole;
 pub mod database;
 pub mod duration;
 pub mod framework;
@@ -19,3 +20,4 @@ pub mod random;
 pub mod shamir;
 pub mod storage;
 pub mod tls;
+pub mod userpass;

@@ -108,6 +108,15 @@ pub trait Backend: Send + Sync {
     /// Called about every five seconds while unsealed: periodic rotation, clean-up of expired things.
     async fn tick(&self) {}
 
+    /// Called after a token ended, for backends that keep things per token (the cubbyhole does, under
+    /// the token's accessor).
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    async fn token_revoked(&self, _accessor: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Called before the mount is removed or the server is sealed: close connections, forget secrets.
     async fn unload(&self) {}
 }
