@@ -120,7 +120,7 @@ pub enum RuntimeError {
         /// The service.
         service: String,
         /// Where, and what the database said.
-        source: ScriptError,
+        source: Box<ScriptError>,
     },
     /// Making the accounts or setting their passwords failed.
     #[error("{service}: {source}")]
@@ -128,7 +128,7 @@ pub enum RuntimeError {
         /// The service.
         service: String,
         /// What failed.
-        source: DatabaseError,
+        source: Box<DatabaseError>,
     },
     /// Data is there whose passwords are not known any more.
     #[error(
@@ -164,6 +164,16 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    pub(super) fn database(service: &str) -> impl FnOnce(DatabaseError) -> Self {
+        let service = service.to_owned();
+        move |source| Self::Database { service, source: Box::new(source) }
+    }
+
+    pub(super) fn script(service: &str) -> impl FnOnce(ScriptError) -> Self {
+        let service = service.to_owned();
+        move |source| Self::Script { service, source: Box::new(source) }
+    }
+
     /// The service's last log lines, where the error is about a service that failed.
     pub fn log(&self) -> &[String] {
         match self {

@@ -1,6 +1,7 @@
 //! Where the services of a lab run. Everything above this module works with [`Runtime`] alone.
 
 mod error;
+pub mod process;
 
 use std::fmt;
 use std::time::Duration;

@@ -3,6 +3,10 @@
 //! Each file beside this one holds what *every* runtime must know of one kind of service: its
 //! settings, its accounts, and what it means for it to be ready.
 
+pub mod mysql;
+pub mod postgres;
+pub mod vault;
+
 use std::fmt;
 
 use crate::spec::model::{DatabaseSpec, Engine, VaultSpec};

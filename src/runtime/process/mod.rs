@@ -1,0 +1,193 @@
+//! Services as programs of this host, detached from the program that started them.
+//!
+//! Each service has a folder of its own below [`LabDir::services`](crate::state::LabDir::services):
+//! `data/`, `log/` (for logs the service writes itself), `service.log` (what it prints) and its
+//! configuration. What runs is known from the lab's manifest, by pid and start time.
+
+mod accounts;
+mod database;
+mod engine;
+mod identity;
+mod log;
+mod ports;
+mod programs;
+mod spawn;
+mod start;
+mod stop;
+mod template;
+mod vault;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use process_wrap::std::ChildWrapper;
+use tokio::time::Instant;
+
+pub use programs::Programs;
+
+use super::{LogLines, Running, Runtime, RuntimeError, RuntimeKind, ServiceState};
+use crate::report::Report;
+use crate::service::{Endpoint, Service, ServiceKind};
+use crate::state::{Home, LabDir, Manifest, ServiceRecord, StateError};
+use identity::Identity;
+use ports::Ports;
+
+/// Runs the services of one lab as programs of this host.
+#[derive(Debug)]
+pub struct ProcessRuntime {
+    home: Home,
+    lab: LabDir,
+    programs: Programs,
+    ports: Ports,
+    /// Guards the manifest and the accounts file between services that start at the same time.
+    files: Mutex<()>,
+    /// What this very program started, to learn how it ends.
+    children: Mutex<HashMap<String, Box<dyn ChildWrapper>>>,
+}
+
+/// The places of one service.
+#[derive(Debug, Clone)]
+struct Places {
+    root: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+    log_folder: PathBuf,
+}
+
+impl ProcessRuntime {
+    /// The runtime for a lab; looks for programs as the environment says.
+    pub fn new(home: &Home, lab: &LabDir) -> Self {
+        Self::with_programs(home, lab, Programs::from_env())
+    }
+
+    /// The same, looking for programs elsewhere.
+    pub fn with_programs(home: &Home, lab: &LabDir, programs: Programs) -> Self {
+        Self {
+            home: home.clone(),
+            lab: lab.clone(),
+            programs,
+            ports: Ports::default(),
+            files: Mutex::default(),
+            children: Mutex::default(),
+        }
+    }
+
+    fn places(&self, service: &str) -> Places {
+        let root = self.lab.service(service);
+        Places { data: root.join("data"), log: root.join("service.log"), log_folder: root.join("log"), root }
+    }
+
+    fn children(&self) -> MutexGuard<'_, HashMap<String, Box<dyn ChildWrapper>>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, service: &str) -> Result<Option<ServiceRecord>, StateError> {
+        let _guard = self.files();
+        Ok(Manifest::load(&self.lab)?.and_then(|mut manifest| manifest.services.remove(service)))
+    }
+
+    fn save_record(&self, service: &str, record: &ServiceRecord) -> Result<(), StateError> {
+        let _guard = self.files();
+        let mut manifest =
+            Manifest::load(&self.lab)?.unwrap_or_else(|| Manifest::new(RuntimeKind::Process.as_str(), None));
+        if manifest.services.get(service) == Some(record) {
+            return Ok(());
+        }
+        manifest.services.insert(service.to_owned(), record.clone());
+        manifest.save(&self.lab)
+    }
+
+    fn forget_record(&self, service: &str) -> Result<(), StateError> {
+        let _guard = self.files();
+        let Some(mut manifest) = Manifest::load(&self.lab)? else { return Ok(()) };
+        match manifest.services.remove(service) {
+            Some(_) => manifest.save(&self.lab),
+            None => Ok(()),
+        }
+    }
+
+    /// The process of a service, from the record or, when a crash kept it from being written down,
+    /// by its command line.
+    fn process_of(&self, service: &str, record: &ServiceRecord) -> Option<Identity> {
+        let recorded = match (record.pid, record.started) {
+            (Some(pid), Some(started)) => Some(Identity { pid, started }),
+            _ => None,
+        };
+        // A child that has ended stays a zombie until it is asked for.
+        if let Some(child) = self.children().get_mut(service) {
+            drop(child.try_wait());
+        }
+        match recorded {
+            Some(identity) if identity.is_alive() => Some(identity),
+            _ => self.orphans(service, record).into_iter().next(),
+        }
+    }
+
+    /// Processes of the service that the record does not know.
+    fn orphans(&self, service: &str, record: &ServiceRecord) -> Vec<Identity> {
+        let places = self.places(service);
+        let argument = match ServiceKind::parse(&record.kind) {
+            Some(ServiceKind::Vault) => places.root.join(vault::CONFIG),
+            _ => places.data,
+        };
+        let program = record.program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        identity::find(&[program], argument.as_os_str())
+    }
+}
+
+#[async_trait]
+impl Runtime for ProcessRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Process
+    }
+
+    async fn ensure_running(
+        &self,
+        service: &Service,
+        report: &Report,
+        deadline: Instant,
+    ) -> Result<Running, RuntimeError> {
+        match service {
+            Service::Vault(spec) => self.ensure_vault(service, spec, report, deadline).await,
+            Service::Database(spec) => self.ensure_database(spec, report, deadline).await,
+        }
+    }
+
+    async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError> {
+        let Some(record) = self.record(service)? else {
+            let kept = self.places(service).data.is_dir();
+            return Ok(if kept { ServiceState::Stopped } else { ServiceState::Absent });
+        };
+        Ok(match self.process_of(service, &record) {
+            Some(identity) => ServiceState::Running {
+                pid: Some(identity.pid),
+                since: identity.since(),
+                endpoint: Endpoint::loopback(record.port),
+            },
+            None => ServiceState::Stopped,
+        })
+    }
+
+    async fn stop(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
+        self.stop_service(service, grace).await
+    }
+
+    async fn remove(&self, service: &str) -> Result<(), RuntimeError> {
+        self.remove_service(service).await
+    }
+
+    async fn logs(&self, service: &str, tail: Option<usize>, follow: bool) -> Result<LogLines, RuntimeError> {
+        let places = self.places(service);
+        if !places.log.is_file() {
+            return Err(RuntimeError::NoSuchService { service: service.into() });
+        }
+        Ok(log::lines(service, places.log, tail, follow))
+    }
+}

@@ -1,0 +1,226 @@
+//! Starting programs: as an unprivileged user, in a session of their own, with a clean environment.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::unistd::User;
+use process_wrap::std::{ChildWrapper, CommandWrap, ProcessSession};
+
+use crate::service::ServiceKind;
+
+/// How often a program that is waited for is looked at.
+pub(super) const POLL: Duration = Duration::from_millis(3);
+
+/// The user a service runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RunAs {
+    /// User and group id; `None` for the user we are.
+    ids: Option<(u32, u32)>,
+}
+
+impl RunAs {
+    /// Root's services run as the user their package made, or as `nobody`: servers refuse to run as
+    /// root, rightly. Other users' services run as themselves.
+    pub fn for_kind(kind: ServiceKind) -> Self {
+        if !nix::unistd::geteuid().is_root() {
+            return Self { ids: None };
+        }
+        let packaged: &[&str] = match kind {
+            ServiceKind::Postgres => &["postgres", "_postgres"],
+            ServiceKind::Mysql => &["mysql", "_mysql"],
+            ServiceKind::Vault => &["vault", "openbao"],
+        };
+        let user = packaged
+            .iter()
+            .chain(&["nobody"])
+            .find_map(|name| User::from_name(name).ok().flatten())
+            .map_or((65534, 65534), |user| (user.uid.as_raw(), user.gid.as_raw()));
+        Self { ids: Some(user) }
+    }
+
+    /// Whether the program runs as another user than we do.
+    pub fn switches(&self) -> bool {
+        self.ids.is_some()
+    }
+
+    /// Gives a file or folder to that user.
+    pub fn own(&self, path: &Path) -> std::io::Result<()> {
+        match self.ids {
+            Some((uid, gid)) => chown(path, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives an open file to that user.
+    pub fn own_file(&self, file: &File) -> std::io::Result<()> {
+        match self.ids {
+            Some((uid, gid)) => std::os::unix::fs::fchown(file, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a folder that only the service may enter; an existing one is given to it.
+    pub fn make_folder(&self, path: &Path) -> std::io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        self.own(path)
+    }
+
+    /// Writes a file that only the service may read.
+    pub fn write_file(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
+        use std::io::Write as _;
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(content)?;
+        self.own_file(&file)
+    }
+}
+
+/// Makes a folder that other users may pass through but not list.
+pub(super) fn make_passable(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(path)?;
+    // The mode above is cut by the umask.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711))
+}
+
+/// A program with everything needed to start it.
+#[derive(Debug, Clone)]
+pub(super) struct Launch {
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    /// Added to an otherwise almost empty environment.
+    pub env: Vec<(&'static str, OsString)>,
+    /// Working folder.
+    pub folder: PathBuf,
+    pub user: RunAs,
+}
+
+impl Launch {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin")
+            .env("HOME", &self.folder)
+            .env("LANG", "C")
+            .env("LC_ALL", "C")
+            // With it, `initdb` need not compare every time zone file with the host's.
+            .env("TZ", "UTC")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.folder);
+        if let Some((uid, gid)) = self.user.ids {
+            // For root, the standard library drops the supplementary groups along with this.
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Starts it detached from our terminal and session, appending its output to `log`.
+    pub fn spawn(&self, log: &Path) -> std::io::Result<Box<dyn ChildWrapper>> {
+        let output = open_log(log)?;
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        CommandWrap::from(command).wrap(ProcessSession).spawn()
+    }
+
+    /// Runs it to its end and gives its exit status and the lines it wrote. It is killed when the
+    /// future is dropped.
+    pub async fn run(&self, input: Option<File>, log: &Path) -> std::io::Result<(ExitStatus, Vec<String>)> {
+        let output = open_log(log)?;
+        let from = output.metadata()?.len();
+        let mut command = self.command();
+        command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(output.try_clone()?).stderr(output);
+        let child = CommandWrap::from(command).wrap(ProcessSession).spawn()?;
+        let mut child = KillOnDrop(child);
+        loop {
+            if let Some(status) = child.0.try_wait()? {
+                return Ok((status, super::log::since(log, from, 20)));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+fn open_log(log: &Path) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(log)
+}
+
+/// A process that does not outlive this value.
+#[derive(Debug)]
+pub(super) struct KillOnDrop(pub Box<dyn ChildWrapper>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // Its end is all that is wanted; there is nobody to tell if it has ended by itself.
+            drop(self.0.start_kill());
+            drop(self.0.wait());
+        }
+    }
+}
+
+/// How a program ended, for people.
+pub(super) fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => {
+            let name = nix::sys::signal::Signal::try_from(signal).map_or("an unknown signal", |s| s.as_str());
+            format!("ended by {name} ({signal})")
+        }
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(script: &str, folder: &Path) -> Launch {
+        Launch {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            env: vec![("EXTRA", "yes".into())],
+            folder: folder.into(),
+            user: RunAs { ids: None },
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_gets_a_clean_environment_and_its_output_is_kept_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let (status, lines) = launch("env; exit 3", dir.path()).run(None, &log).await.unwrap();
+        assert_eq!(describe(status), "exit status 3");
+        let allowed = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "EXTRA", "PWD", "OLDPWD", "SHLVL", "_"];
+        for line in &lines {
+            let name = line.split('=').next().unwrap();
+            assert!(allowed.contains(&name), "{line} leaked into the environment");
+        }
+        assert!(lines.contains(&"EXTRA=yes".to_owned()));
+        assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_run_takes_its_processes_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let marker = dir.path().join("marker");
+        let script = format!("touch {0}; sleep 30", marker.display());
+        let launch = launch(&script, dir.path());
+        let run = launch.run(None, &log);
+        tokio::select! {
+            _ = run => panic!("it ended"),
+            () = async { while !marker.exists() { tokio::time::sleep(POLL).await } } => {}
+        }
+        assert!(super::super::identity::working_in(&dir.path().canonicalize().unwrap()).is_empty());
+    }
+}

@@ -1,0 +1,289 @@
+//! Starting a service and waiting until it is ready, or until it has ended.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::engine::folder;
+use super::identity::Identity;
+use super::ports::{holder, is_taken, listens};
+use super::spawn::{Launch, describe};
+use super::{ProcessRuntime, log};
+use crate::database::{self, Database, DatabaseError, Target};
+use crate::report::Outcome;
+use crate::runtime::RuntimeError;
+use crate::service::Endpoint;
+use crate::spec::model::Engine;
+use crate::state::{Credentials, ServiceRecord};
+
+/// Pause between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How many log lines an error shows.
+const LOG_LINES: usize = 20;
+
+/// How often another port is tried when a foreign program takes the chosen one at the last moment.
+const PORT_ATTEMPTS: usize = 5;
+
+/// How long a server may refuse every password that could be right: meanwhile the one that answers
+/// may turn out to be another, on a port that was taken from under ours.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What one look at a service showed.
+pub(super) enum Probed<T> {
+    Ready(T),
+    /// Ask again.
+    NotYet(String),
+    /// It answers, but refuses the accounts that are known.
+    Refused(RuntimeError),
+    /// Asking again will not help.
+    Failed(RuntimeError),
+}
+
+/// Which port a service is to have.
+#[derive(Debug, Clone)]
+pub(super) enum PortWish {
+    /// This one or none.
+    Exactly(u16),
+    /// The first free one of these, else any.
+    Rather(Vec<u16>),
+}
+
+/// A service to bring up.
+pub(super) struct Start<'a> {
+    pub name: &'a str,
+    pub log: &'a Path,
+    pub port: PortWish,
+    pub record: ServiceRecord,
+    pub deadline: Instant,
+}
+
+impl ProcessRuntime {
+    /// Starts a service and waits for it. What was started is written down before and after.
+    pub(super) async fn start<T: Send>(
+        &self,
+        start: Start<'_>,
+        launch: impl Fn(u16) -> Result<Launch, RuntimeError> + Send + Sync,
+        probe: &impl Ask<Ready = T>,
+    ) -> Result<(T, ServiceRecord), RuntimeError> {
+        let Start { name, log, port: wish, mut record, deadline } = start;
+        log::rotate(log).map_err(folder(name, "rename", log))?;
+        let mut attempt = 1;
+        loop {
+            let hold =
+                match &wish {
+                    PortWish::Exactly(port) => self.ports.claim(*port).map_err(|_| {
+                        RuntimeError::PortTaken { service: name.into(), port: *port, holder: holder(*port) }
+                    })?,
+                    PortWish::Rather(ports) => {
+                        self.ports.pick(ports.iter().copied()).map_err(|source| RuntimeError::Process {
+                            service: name.into(),
+                            operation: "find a port of 127.0.0.1 for",
+                            program: name.into(),
+                            source,
+                        })?
+                    }
+                };
+            let port = hold.port;
+            let launch = launch(port)?;
+            (record.port, record.pid, record.started) = (port, None, None);
+            self.save_record(name, &record)?;
+            let from = log::length(log);
+            drop(hold);
+            let child = launch.spawn(log).map_err(|source| RuntimeError::Process {
+                service: name.into(),
+                operation: "start",
+                program: launch.program.display().to_string(),
+                source,
+            })?;
+            let identity = Identity::of(child.id());
+            self.children().insert(name.to_owned(), child);
+            if let Some(identity) = identity {
+                (record.pid, record.started) = (Some(identity.pid), Some(identity.started));
+                self.save_record(name, &record)?;
+            }
+            let ready = self.wait_ready(name, log, from, identity, port, deadline, probe).await;
+            if let Err(RuntimeError::Exited { .. }) = &ready {
+                self.ports.release(port);
+                record.pid = None;
+                record.started = None;
+                self.save_record(name, &record)?;
+                if is_taken(port) {
+                    match wish {
+                        PortWish::Exactly(port) => {
+                            return Err(RuntimeError::PortTaken {
+                                service: name.into(),
+                                port,
+                                holder: holder(port),
+                            });
+                        }
+                        PortWish::Rather(_) if attempt < PORT_ATTEMPTS => {
+                            attempt += 1;
+                            continue;
+                        }
+                        PortWish::Rather(_) => {}
+                    }
+                }
+            }
+            return ready.map(|ready| (ready, record));
+        }
+    }
+
+    /// Waits until `probe` says ready; fails when the process ends or at `deadline`.
+    #[expect(clippy::too_many_arguments, reason = "one use each, no group of them means anything")]
+    pub(super) async fn wait_ready<T: Send>(
+        &self,
+        name: &str,
+        log: &Path,
+        from: u64,
+        identity: Option<Identity>,
+        port: u16,
+        deadline: Instant,
+        probe: &impl Ask<Ready = T>,
+    ) -> Result<T, RuntimeError> {
+        let began = Instant::now();
+        let mut last = "it was not asked yet".to_owned();
+        let mut refused_since = None;
+        loop {
+            if let Some(status) = self.ended(name, identity) {
+                let log = log::since(log, from, LOG_LINES);
+                return Err(RuntimeError::Exited { service: name.into(), status, log });
+            }
+            match tokio::time::timeout_at(deadline, probe.ask(port)).await {
+                Ok(Probed::Ready(ready)) => match identity.and_then(|identity| listens(identity.pid, port)) {
+                    Some(false) => last = format!("port {port} is answered by {}", holder(port)),
+                    _ => return Ok(ready),
+                },
+                Ok(Probed::NotYet(text)) => last = text,
+                Ok(Probed::Refused(error)) => {
+                    if refused_since.get_or_insert_with(Instant::now).elapsed() >= REFUSAL_PATIENCE {
+                        return Err(error);
+                    }
+                    last = error.to_string();
+                }
+                Ok(Probed::Failed(error)) => return Err(error),
+                Err(_) => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(RuntimeError::Timeout {
+                    service: name.into(),
+                    waited: began.elapsed(),
+                    last,
+                    log: log::since(log, from, LOG_LINES),
+                });
+            }
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// How the service's process ended; `None` while it runs.
+    fn ended(&self, name: &str, identity: Option<Identity>) -> Option<String> {
+        let mut children = self.children();
+        if let Some(child) = children.get_mut(name) {
+            return match child.try_wait() {
+                Ok(None) => None,
+                Ok(Some(status)) => {
+                    children.remove(name);
+                    Some(describe(status))
+                }
+                Err(e) => Some(format!("its end cannot be told: {e}")),
+            };
+        }
+        match identity {
+            Some(identity) if identity.is_alive() => None,
+            _ => Some("it is gone".into()),
+        }
+    }
+}
+
+/// For a service that was found running: `None` when it turns out to be ending.
+pub(super) async fn ended_is_none<T>(
+    reuse: impl Future<Output = Result<(Outcome, T), RuntimeError>>,
+) -> Result<(Outcome, Option<T>), RuntimeError> {
+    match reuse.await {
+        Ok((outcome, running)) => Ok((outcome, Some(running))),
+        Err(RuntimeError::Exited { status, .. }) => {
+            Ok((Outcome::changed(format!("was ending: {status}")), None))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// A declared probe, ready to be asked.
+#[async_trait]
+pub(super) trait Ask: Send + Sync {
+    /// What being ready gives.
+    type Ready: Send;
+
+    async fn ask(&self, port: u16) -> Probed<Self::Ready>;
+}
+
+/// [`Probe::Sql`](crate::service::Probe::Sql): logs in with the first of `accounts` that the server
+/// takes.
+pub(super) struct AskSql<'a> {
+    pub service: &'a str,
+    pub engine: Engine,
+    pub database: &'a str,
+    pub accounts: Vec<&'a Credentials>,
+}
+
+#[async_trait]
+impl Ask for AskSql<'_> {
+    type Ready = Box<dyn Database>;
+
+    async fn ask(&self, port: u16) -> Probed<Self::Ready> {
+        let target = Target {
+            engine: self.engine,
+            endpoint: Endpoint::loopback(port),
+            database: self.database.to_owned(),
+        };
+        for account in &self.accounts {
+            match database::connect(&target, account).await {
+                Ok(mut connection) => match connection.ping().await {
+                    Ok(()) => return Probed::Ready(connection),
+                    Err(e) => return Probed::NotYet(e.to_string()),
+                },
+                Err(DatabaseError::Unreachable { cause, .. }) => return Probed::NotYet(cause),
+                Err(DatabaseError::Refused { .. }) => {}
+                Err(error) => return Probed::Failed(RuntimeError::database(self.service)(error)),
+            }
+        }
+        Probed::Refused(RuntimeError::AccountsLost { service: self.service.into() })
+    }
+}
+
+/// [`Probe::Http`](crate::service::Probe::Http), in a few lines: this must work before there is a
+/// Vault to speak of.
+pub(super) struct AskHttp {
+    pub path: &'static str,
+}
+
+#[async_trait]
+impl Ask for AskHttp {
+    type Ready = ();
+
+    async fn ask(&self, port: u16) -> Probed<()> {
+        match status_line(&Endpoint::loopback(port), self.path).await {
+            // `HTTP/1.1 200 OK`
+            Ok(line) if line.starts_with("HTTP/1.") && line.split(' ').nth(1) == Some("200") => {
+                Probed::Ready(())
+            }
+            Ok(line) => Probed::NotYet(format!("it answers {line:?}")),
+            Err(e) => Probed::NotYet(e.to_string()),
+        }
+    }
+}
+
+/// The first line of the answer to a `GET`.
+async fn status_line(endpoint: &Endpoint, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = Vec::new();
+    stream.take(64).read_to_end(&mut head).await?;
+    Ok(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,118 @@
+//! Ending services, and removing what they leave.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
+
+use super::ProcessRuntime;
+use super::engine::{folder, stop_signal};
+use super::identity::{Identity, working_in};
+use super::spawn::POLL;
+use crate::runtime::RuntimeError;
+use crate::service::ServiceKind;
+use crate::state::{Accounts, ServiceRecord};
+
+/// How long a process may take to end once it was killed.
+const KILLED: Duration = Duration::from_secs(5);
+
+impl ProcessRuntime {
+    pub(super) async fn stop_service(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
+        let Some(mut record) = self.record(service)? else { return Ok(false) };
+        let mut stopped = false;
+        while let Some(process) = self.process_of(service, &record) {
+            self.end(service, &record, process, grace).await?;
+            stopped = true;
+            (record.pid, record.started) = (None, None);
+        }
+        (record.pid, record.started) = (None, None);
+        self.ports.release(record.port);
+        self.save_record(service, &record)?;
+        Ok(stopped)
+    }
+
+    /// Ends one process: asks, waits for `grace`, kills.
+    async fn end(
+        &self,
+        service: &str,
+        record: &ServiceRecord,
+        process: Identity,
+        grace: Duration,
+    ) -> Result<(), RuntimeError> {
+        let failed = |source| RuntimeError::Process {
+            service: service.into(),
+            operation: "stop",
+            program: format!("{} (pid {})", record.program.display(), process.pid),
+            source,
+        };
+        let gentle = ServiceKind::parse(&record.kind).map_or(Signal::SIGTERM, stop_signal);
+        for (signal, patience) in [(gentle, grace), (Signal::SIGKILL, KILLED)] {
+            process.signal(signal).map_err(failed)?;
+            let deadline = Instant::now() + patience;
+            while Instant::now() < deadline {
+                if self.has_ended(service, process) {
+                    return Ok(());
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        if self.has_ended(service, process) {
+            return Ok(());
+        }
+        Err(RuntimeError::WillNotStop { service: service.into(), pid: process.pid })
+    }
+
+    fn has_ended(&self, service: &str, process: Identity) -> bool {
+        let mut children = self.children();
+        if let Some(child) = children.get_mut(service).filter(|child| child.id() == process.pid) {
+            if !matches!(child.try_wait(), Ok(Some(_))) {
+                return false;
+            }
+            children.remove(service);
+            return true;
+        }
+        !process.is_alive()
+    }
+
+    pub(super) async fn remove_service(&self, service: &str) -> Result<(), RuntimeError> {
+        // Its data goes anyway: nothing is gained by waiting long.
+        self.stop_service(service, Duration::from_secs(3)).await?;
+        let places = self.places(service);
+        clear_leftovers(service, &places.data).await?;
+        match fs::remove_dir_all(&places.root) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(folder(service, "remove", &places.root)(e));
+            }
+            _ => {}
+        }
+        self.forget_record(service)?;
+        let _guard = self.files();
+        let mut accounts = Accounts::load(&self.lab)?;
+        if accounts.databases.remove(service).is_some() {
+            accounts.save(&self.lab)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends the helper processes that a killed server left on its data. A new server on the same data
+/// would refuse to start beside them, or worse.
+pub(super) async fn clear_leftovers(service: &str, data: &Path) -> Result<(), RuntimeError> {
+    let began = Instant::now();
+    loop {
+        let left = working_in(data);
+        let Some(first) = left.first() else { return Ok(()) };
+        // They see by themselves that their server is gone, mostly at once.
+        if began.elapsed() > KILLED {
+            return Err(RuntimeError::WillNotStop { service: service.into(), pid: first.pid });
+        }
+        if began.elapsed() > KILLED / 5 {
+            for process in &left {
+                drop(process.signal(Signal::SIGKILL));
+            }
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,254 @@
+//! Bringing up a Vault of any flavour.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::Uid;
+use tokio::time::Instant;
+
+use super::engine::folder;
+use super::identity::Identity;
+use super::programs::VaultProgram;
+use super::spawn::{Launch, RunAs, make_passable};
+use super::start::{AskHttp, PortWish, Start};
+use super::{Places, ProcessRuntime};
+use crate::report::{Outcome, Report};
+use crate::runtime::{DataOrigin, Running, RuntimeError};
+use crate::service::vault::{Places as ConfigPlaces, config};
+use crate::service::{Endpoint, Probe, Service, ServiceKind};
+use crate::spec::model::{Flavour, Storage, VaultSpec};
+use crate::state::ServiceRecord;
+
+/// Name of the server's configuration file in the service's folder.
+pub(super) const CONFIG: &str = "config.hcl";
+
+impl ProcessRuntime {
+    pub(super) async fn ensure_vault(
+        &self,
+        service: &Service,
+        spec: &VaultSpec,
+        report: &Report,
+        deadline: Instant,
+    ) -> Result<Running, RuntimeError> {
+        let name = service.name();
+        let Probe::Http { path } = service.probe() else {
+            return Err(RuntimeError::Unsupported {
+                service: name.into(),
+                cause: "it has no HTTP probe".into(),
+            });
+        };
+        let work = async {
+            let places = self.places(name);
+            let earlier = self.record(name)?;
+            let program = self.programs.vault(name, spec).await?;
+            refuse_foreign_data(name, &places, &program, earlier.as_ref())?;
+            if let Some(record) = &earlier
+                && let Some(process) = self.process_of(name, record)
+            {
+                let wanted = config_for(spec, &program, &places, record.port);
+                let same = fs::read_to_string(places.root.join(CONFIG)).is_ok_and(|now| now == wanted);
+                if same && spec.port.is_none_or(|port| port == record.port) {
+                    match self.reuse_vault(name, record, process, path, deadline).await {
+                        Ok(record) => {
+                            let running = running(name, &record, &program, &places, true, DataOrigin::Kept);
+                            return Ok((Outcome::Unchanged, running));
+                        }
+                        // It was ending when it was found.
+                        Err(RuntimeError::Exited { .. }) => {}
+                        Err(other) => return Err(other),
+                    }
+                } else {
+                    report.note(format!("{name} is started again, for its configuration has changed"));
+                    self.stop_service(name, Duration::from_secs(10)).await?;
+                }
+            }
+            let (record, data) = self.start_vault(name, spec, &program, earlier, path, deadline).await?;
+            let running = running(name, &record, &program, &places, false, data);
+            Ok((Outcome::changed(format!("{} at {}", running.version, running.endpoint)), running))
+        };
+        report.step(&format!("start {name}"), &format!("Starting {name}"), &[], work).await
+    }
+
+    /// A server that runs already: it still has to answer.
+    async fn reuse_vault(
+        &self,
+        name: &str,
+        record: &ServiceRecord,
+        process: Identity,
+        path: &'static str,
+        deadline: Instant,
+    ) -> Result<ServiceRecord, RuntimeError> {
+        let mut record = record.clone();
+        (record.pid, record.started) = (Some(process.pid), Some(process.started));
+        self.save_record(name, &record)?;
+        let log = self.places(name).log;
+        let from = super::log::length(&log);
+        let probe = AskHttp { path };
+        self.wait_ready(name, &log, from, Some(process), record.port, deadline, &probe).await?;
+        Ok(record)
+    }
+
+    async fn start_vault(
+        &self,
+        name: &str,
+        spec: &VaultSpec,
+        program: &VaultProgram,
+        earlier: Option<ServiceRecord>,
+        path: &'static str,
+        deadline: Instant,
+    ) -> Result<(ServiceRecord, DataOrigin), RuntimeError> {
+        let places = self.places(name);
+        let user = RunAs::for_kind(ServiceKind::Vault);
+        for passable in [self.lab.services(), &places.root] {
+            make_passable(passable).map_err(folder(name, "create the folder", passable))?;
+        }
+        let kept = places.data.is_dir() && spec.storage != Storage::Inmem;
+        for own in [&places.data, &places.log_folder, &storage_folder(&places, spec)] {
+            user.make_folder(own).map_err(folder(name, "create the folder", own))?;
+        }
+        let executable = executable_for(name, program, &user, &places)?;
+        let config_file = places.root.join(CONFIG);
+        let usual = [earlier.map_or(0, |record| record.port), ServiceKind::Vault.usual_port()];
+        let start = Start {
+            name,
+            log: &places.log,
+            port: spec.port.map_or_else(|| PortWish::Rather(usual.to_vec()), PortWish::Exactly),
+            record: ServiceRecord {
+                kind: ServiceKind::Vault.as_str().into(),
+                program: executable.clone(),
+                program_version: product(program),
+                port: 0,
+                pid: None,
+                started: None,
+                template: None,
+            },
+            deadline,
+        };
+        let launch = |port| {
+            let text = config_for(spec, program, &places, port);
+            user.write_file(&config_file, text.as_bytes()).map_err(folder(name, "write", &config_file))?;
+            let mut option = std::ffi::OsString::from("-config=");
+            option.push(&config_file);
+            Ok(Launch {
+                program: executable.clone(),
+                args: vec!["server".into(), option],
+                env: Vec::new(),
+                folder: places.data.clone(),
+                user: user.clone(),
+            })
+        };
+        let ((), record) = self.start(start, launch, &AskHttp { path }).await?;
+        Ok((record, if kept { DataOrigin::Kept } else { DataOrigin::Fresh }))
+    }
+}
+
+/// One flavour's data means nothing to another.
+fn refuse_foreign_data(
+    name: &str,
+    places: &Places,
+    program: &VaultProgram,
+    earlier: Option<&ServiceRecord>,
+) -> Result<(), RuntimeError> {
+    let flavour = |product: &str| product.rsplit_once(' ').map_or(product, |(name, _)| name).to_owned();
+    match earlier {
+        Some(record)
+            if places.data.is_dir() && flavour(&record.program_version) != flavour(&product(program)) =>
+        {
+            Err(RuntimeError::DataMismatch {
+                service: name.into(),
+                made_by: record.program_version.clone(),
+                found: product(program),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The program, or a copy of it where the user it runs as cannot reach it: the embedded server is
+/// this very program, which may lie in root's own folder.
+fn executable_for(
+    name: &str,
+    program: &VaultProgram,
+    user: &RunAs,
+    places: &Places,
+) -> Result<PathBuf, RuntimeError> {
+    let source = &program.program;
+    if !user.switches() || reachable(source) {
+        return Ok(source.clone());
+    }
+    let copy = places.root.join(source.file_name().unwrap_or_default());
+    let meta = |path: &Path| fs::metadata(path).map_err(folder(name, "read", path));
+    let original = meta(source)?;
+    if copy.is_file() {
+        let copied = meta(&copy)?;
+        if copied.len() == original.len() && copied.mtime() >= original.mtime() {
+            return Ok(copy);
+        }
+    }
+    let partial = copy.with_extension("partial");
+    fs::copy(source, &partial)
+        .and_then(|_| fs::set_permissions(&partial, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| fs::rename(&partial, &copy))
+        .map_err(folder(name, "copy the program to", &copy))?;
+    Ok(copy)
+}
+
+/// Whether users other than root can run this program where it lies.
+fn reachable(program: &Path) -> bool {
+    let allows = |path: &Path, bits| fs::metadata(path).is_ok_and(|meta| meta.mode() & bits == bits);
+    Uid::effective().is_root()
+        && allows(program, 0o005)
+        && program.ancestors().skip(1).all(|folder| allows(folder, 0o001))
+}
+
+/// Each kind of storage has a folder of its own, so that a change of storage mixes nothing up.
+fn storage_folder(places: &Places, spec: &VaultSpec) -> PathBuf {
+    places.data.join(match spec.storage {
+        Storage::Raft => "raft",
+        Storage::File | Storage::Inmem => "file",
+    })
+}
+
+fn config_for(spec: &VaultSpec, program: &VaultProgram, places: &Places, port: u16) -> String {
+    let here = Endpoint::loopback(port).to_string();
+    // Integrated storage alone listens there; a single node is reached by nobody.
+    let cluster = Endpoint::loopback(port.checked_add(1).unwrap_or(port - 1)).to_string();
+    let data = storage_folder(places, spec);
+    let places =
+        ConfigPlaces { listen: &here, reachable_at: &here, cluster: &cluster, data: &data.to_string_lossy() };
+    config(spec, program.flavour, &program.version, &places)
+}
+
+/// Name and version, as in `OpenBao 2.4.1`.
+fn product(program: &VaultProgram) -> String {
+    let name = match program.flavour {
+        Flavour::Vault => "Vault",
+        Flavour::OpenBao => "OpenBao",
+        Flavour::Embedded | Flavour::Auto => "embedded server",
+    };
+    format!("{name} {}", program.version)
+}
+
+fn running(
+    name: &str,
+    record: &ServiceRecord,
+    program: &VaultProgram,
+    places: &Places,
+    reused: bool,
+    data: DataOrigin,
+) -> Running {
+    Running {
+        name: name.into(),
+        kind: ServiceKind::Vault,
+        endpoint: Endpoint::loopback(record.port),
+        from_services: Endpoint::loopback(record.port),
+        reused,
+        data,
+        version: record.program_version.clone(),
+        flavour: Some(program.flavour),
+        accounts: None,
+        log_folder: places.log_folder.to_string_lossy().into_owned(),
+    }
+}
