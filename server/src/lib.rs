@@ -7,17 +7,28 @@ pub mod barrier;
 #[cfg(test)]
 mod child_test;
 pub mod config;
-pub mod cubbyhole;
+pub mod core;
 pub mod database;
 pub mod duration;
+mod expiration;
 pub mod framework;
 mod group_commit;
 pub mod hcl;
 pub mod kv;
+mod http;
+mod identity;
 pub mod logical;
 pub mod policy;
 pub mod random;
+pub mod server;
 pub mod shamir;
 pub mod storage;
 pub mod tls;
-pub mod userpass;
+mod sys;
+mod token;
+mod wrapping;
+
+pub use server::{Builder, Server, ServerError};
+
+/// The version of Vault whose behaviour this server follows, as it reports it.
+pub const VERSION: &str = "1.18.1";

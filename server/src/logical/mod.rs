@@ -25,7 +25,7 @@ pub use response::{Alias, Auth, RawBody, Response, WrapInfo};
 pub use storage::{Storage, StorageError, View, Write};
 pub use system::{Entity, Lockout, System};
 pub use token::{TokenEntry, TokenType};
-pub use ttl::{TtlRequest, calculate_ttl};
+pub use ttl::{TtlRequest, calculate_at, calculate_ttl};
 
 /// A JSON object, the form of request and response data.
 pub type Object = serde_json::Map<String, serde_json::Value>;

@@ -33,11 +33,14 @@ pub struct TtlRequest {
 /// `past the max TTL, cannot renew` when the limit has passed.
 pub fn calculate_ttl(system: &dyn System, request: &TtlRequest) -> Result<(Duration, Vec<String>), Error> {
     let now = system.now();
-    calculate(now, system.default_lease_ttl(), system.max_lease_ttl(), request)
+    calculate_at(now, system.default_lease_ttl(), system.max_lease_ttl(), request)
 }
 
-/// [`calculate_ttl`] on plain values.
-pub(crate) fn calculate(
+/// [`calculate_ttl`] on plain values: the time, the mount's default and longest TTL.
+///
+/// # Errors
+/// As [`calculate_ttl`].
+pub fn calculate_at(
     now: Timestamp,
     default_ttl: Duration,
     system_max: Duration,
@@ -103,7 +106,7 @@ mod tests {
     }
 
     fn run(now: i64, request: &TtlRequest) -> Result<(Duration, Vec<String>), Error> {
-        calculate(at(now), HOUR, HOUR * 10, request)
+        calculate_at(at(now), HOUR, HOUR * 10, request)
     }
 
     #[test]

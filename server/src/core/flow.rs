@@ -1,0 +1,309 @@
+//! The way of a request: token, policies, audit, backend, lease or login, wrapping, audit.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::active::Active;
+use super::identity::StoredEntity;
+use super::login;
+use super::router::{Engine, Mounted};
+use crate::audit::{LogInput, PolicyDecision};
+use crate::logical::{Error, Operation, Request, Response};
+use crate::policy::{self, Acl};
+use crate::token::TokenKey;
+use crate::{identity, sys, token, wrapping};
+
+/// What a request comes to. `mount_type` goes into the envelope.
+pub struct Outcome {
+    /// The answer.
+    pub result: Result<Option<Response>, Error>,
+    /// Type of the mount that answered; empty when none did.
+    pub mount_type: String,
+}
+
+/// A caller whose token was accepted.
+struct Caller {
+    key: TokenKey,
+    acl: Arc<Acl>,
+    entity: Option<StoredEntity>,
+    /// This was the token's last use.
+    last_use: bool,
+}
+
+/// Serves one request.
+pub async fn handle(core: &Arc<Core>, mut request: Request) -> Outcome {
+    let Some(active) = core.active() else {
+        return Outcome { result: Err(Error::Sealed), mount_type: String::new() };
+    };
+    let result = serve(core, &active, &mut request).await;
+    Outcome { result, mount_type: std::mem::take(&mut request.mount_type) }
+}
+
+async fn serve(
+    core: &Arc<Core>,
+    active: &Arc<Active>,
+    request: &mut Request,
+) -> Result<Option<Response>, Error> {
+    if request.path.ends_with('/') && matches!(request.operation, Operation::Update | Operation::Patch) {
+        return Err(Error::bad_request("cannot write to a path ending in '/'"));
+    }
+    let wrapping_special = wrapping::is_special(active, request);
+    let mounted = active.router.find(&request.path);
+    if wrapping_special && let Some((mounted, cut)) = &mounted {
+        enter_mount(request, mounted, *cut);
+        audit_request(active, mounted, request, None, None).await?;
+        let result = wrapping::answer(active, request).await;
+        return audit_response(active, mounted, request, None, result).await;
+    }
+    if let Some((mounted, cut)) = &mounted
+        && mounted.is_login(&request.path[*cut..])
+    {
+        enter_mount(request, mounted, *cut);
+        return login_request(core, active, mounted, request).await;
+    }
+    authenticated(core, active, mounted, request).await
+}
+
+/// Makes the request's path relative to its mount.
+fn enter_mount(request: &mut Request, mounted: &Mounted, cut: usize) {
+    let entry = mounted.entry();
+    request.mount_point = entry.full_path();
+    request.mount_type.clone_from(&entry.kind);
+    request.mount_accessor.clone_from(&entry.accessor);
+    request.path.drain(..cut.min(request.path.len()));
+}
+
+async fn login_request(
+    core: &Arc<Core>,
+    active: &Arc<Active>,
+    mounted: &Arc<Mounted>,
+    request: &mut Request,
+) -> Result<Option<Response>, Error> {
+    audit_request(active, mounted, request, None, None).await?;
+    let mut result = dispatch(core, active, mounted, request, false).await;
+    if let Ok(Some(response)) = &mut result
+        && response.auth.is_some()
+        && let Err(error) = login::register(active, mounted, request, response).await
+    {
+        result = Err(error);
+    }
+    let result = wrap_if_asked(active, request, result).await;
+    audit_response(active, mounted, request, None, result).await
+}
+
+async fn authenticated(
+    core: &Arc<Core>,
+    active: &Arc<Active>,
+    mounted: Option<(Arc<Mounted>, usize)>,
+    request: &mut Request,
+) -> Result<Option<Response>, Error> {
+    let caller = authenticate(active, request).await?;
+    let result = authorised(core, active, mounted, request, &caller).await;
+    if !caller.last_use {
+        return result;
+    }
+    active.revoke_token_tree(&caller.key).await?;
+    if let Ok(Some(response)) = &result
+        && response.secret.as_ref().is_some_and(|secret| !secret.lease_id.is_empty())
+    {
+        return Err(Error::bad_request(
+            "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.",
+        ));
+    }
+    result
+}
+
+async fn authorised(
+    core: &Arc<Core>,
+    active: &Arc<Active>,
+    mounted: Option<(Arc<Mounted>, usize)>,
+    request: &mut Request,
+    caller: &Caller,
+) -> Result<Option<Response>, Error> {
+    let full_path = request.path.clone();
+    let mounted = mounted.filter(|(mounted, _)| !mounted.is_tainted());
+    let mut root_path = false;
+    if let Some((mounted, cut)) = &mounted {
+        root_path = mounted.is_root(&request.path[*cut..]);
+        enter_mount(request, mounted, *cut);
+        if request.operation == Operation::Update && exists(active, mounted, request)? == Some(false) {
+            request.operation = Operation::Create;
+        }
+    }
+    let check = policy::Request {
+        operation: request.operation,
+        path: &full_path,
+        data: Some(&request.data),
+        wrap_ttl: request.wrap_ttl,
+    };
+    let decision = caller.acl.check(&check);
+    let allowed = decision.allowed && (!root_path || decision.sudo);
+    let Some((mounted, _)) = &mounted else {
+        return Err(if allowed { Error::NoRoute(full_path) } else { Error::PermissionDenied });
+    };
+    let granting = if active.audit.is_empty() {
+        Vec::new()
+    } else {
+        let names = caller.acl.granting_policies(request.operation, &full_path);
+        names.into_iter().map(str::to_owned).collect()
+    };
+    let record = PolicyDecision { allowed, granting_policies: granting };
+    if !allowed {
+        let error = Error::PermissionDenied;
+        audit_request(active, mounted, request, Some((caller, &record)), Some(&error)).await?;
+        return Err(error);
+    }
+    audit_request(active, mounted, request, Some((caller, &record)), None).await?;
+    let mut result = dispatch(core, active, mounted, request, decision.sudo).await;
+    if let Ok(Some(response)) = &mut result
+        && let Some(secret) = &response.secret
+        && secret.lease_id.is_empty()
+        && request.mount_type != "kv"
+        && let Err(error) = active.register_lease(request, response).await
+    {
+        result = Err(error);
+    }
+    let result = wrap_if_asked(active, request, result).await;
+    audit_response(active, mounted, request, Some((caller, &record)), result).await
+}
+
+/// Finds the token of a request and counts the use.
+async fn authenticate(active: &Arc<Active>, request: &mut Request) -> Result<Caller, Error> {
+    if request.client_token.is_empty() {
+        return Err(Error::coded(403, "permission denied"));
+    }
+    let key = active.tokens.key(&request.client_token);
+    let mut token = active.lookup_key(&key)?.ok_or(Error::InvalidToken)?;
+    if token.entry.num_uses != 0 {
+        token = active.use_token(&key).await?;
+    }
+    let entry = Arc::clone(&token.entry);
+    if !entry.bound_cidrs.is_empty() {
+        let within = request
+            .remote_addr
+            .is_some_and(|address| entry.bound_cidrs.iter().any(|cidr| cidr.contains(&address)));
+        if !within {
+            return Err(Error::PermissionDenied);
+        }
+    }
+    let entity = match entry.entity_id.as_str() {
+        "" => None,
+        id => active.identity.get(id)?,
+    };
+    let acl = active.acl_of(&entry, entity.as_ref());
+    let last_use = entry.num_uses < 0;
+    request.token = Some(entry);
+    Ok(Caller { key, acl, entity, last_use })
+}
+
+fn exists(active: &Arc<Active>, mounted: &Mounted, request: &Request) -> Result<Option<bool>, Error> {
+    match &mounted.engine {
+        Engine::Backend(backend) => backend.exists(request),
+        Engine::Token => token::exists(active, &request.path),
+        Engine::System => sys::exists(active, &request.path),
+        Engine::Identity => Ok(None),
+    }
+}
+
+async fn dispatch(
+    core: &Arc<Core>,
+    active: &Arc<Active>,
+    mounted: &Arc<Mounted>,
+    request: &Request,
+    sudo: bool,
+) -> Result<Option<Response>, Error> {
+    match &mounted.engine {
+        Engine::Backend(backend) => backend.handle(request).await,
+        Engine::Token => token::handle(active, request, sudo).await,
+        Engine::System => sys::handle(core, active, request).await,
+        Engine::Identity => identity::handle(active, request),
+    }
+}
+
+async fn wrap_if_asked(
+    active: &Arc<Active>,
+    request: &Request,
+    result: Result<Option<Response>, Error>,
+) -> Result<Option<Response>, Error> {
+    match (request.wrap_ttl, result) {
+        (Some(ttl), Ok(Some(response))) if response.wrap_info.is_none() && response.raw.is_none() => {
+            wrapping::wrap(active, request, response, ttl).await.map(Some)
+        }
+        (_, result) => result,
+    }
+}
+
+fn log_input<'a>(
+    mounted: &'a crate::core::mounts::MountEntry,
+    request: &'a Request,
+    caller: Option<(&'a Caller, &'a PolicyDecision)>,
+) -> LogInput<'a> {
+    let mut input = LogInput::new(request);
+    input.plain_request_keys = &mounted.config.audit_non_hmac_request_keys;
+    input.plain_response_keys = &mounted.config.audit_non_hmac_response_keys;
+    if let Some((caller, decision)) = caller {
+        input.decision = Some(decision);
+        if let Some(entity) = &caller.entity {
+            input.identity_policies = &entity.policies;
+        }
+    }
+    input
+}
+
+async fn audit_request(
+    active: &Arc<Active>,
+    mounted: &Mounted,
+    request: &Request,
+    caller: Option<(&Caller, &PolicyDecision)>,
+    error: Option<&Error>,
+) -> Result<(), Error> {
+    if active.audit.is_empty() {
+        return Ok(());
+    }
+    let entry = mounted.entry();
+    let text = error.map(Error::client_text);
+    let mut input = log_input(&entry, request, caller);
+    input.error = text.as_deref();
+    active.audit.log_request(&input).await.map_err(|error| {
+        tracing::error!(path = request.full_path(), %error, "failed to audit request");
+        Error::internal("internal error")
+    })
+}
+
+async fn audit_response(
+    active: &Arc<Active>,
+    mounted: &Mounted,
+    request: &Request,
+    caller: Option<(&Caller, &PolicyDecision)>,
+    result: Result<Option<Response>, Error>,
+) -> Result<Option<Response>, Error> {
+    if active.audit.is_empty() {
+        return result;
+    }
+    let entry = mounted.entry();
+    let text = result.as_ref().err().map(Error::client_text);
+    let mut input = log_input(&entry, request, caller);
+    input.error = text.as_deref();
+    input.response = result.as_ref().ok().and_then(Option::as_ref);
+    if let Err(error) = active.audit.log_response(&input).await {
+        tracing::error!(path = request.full_path(), %error, "failed to audit response");
+        return Err(Error::internal("internal error"));
+    }
+    result
+}
+
+impl Active {
+    /// What a token may do: its own policies and those of its entity.
+    pub fn acl_of(&self, entry: &crate::logical::TokenEntry, entity: Option<&StoredEntity>) -> Arc<Acl> {
+        match entity {
+            Some(entity) if !entity.policies.is_empty() => {
+                let mut names = entry.policies.clone();
+                names.extend(entity.policies.iter().cloned());
+                names.sort_unstable();
+                names.dedup();
+                self.policies.acl(&names, Some(entity))
+            }
+            entity => self.policies.acl(&entry.policies, entity),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Stored policies, and what tokens may do by them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::identity::StoredEntity;
+use crate::logical::{Error, View};
+use crate::policy::{Acl, DEFAULT_POLICY, Policy, RESPONSE_WRAPPING_POLICY, ROOT_POLICY_NAME};
+
+/// Compiled access lists kept ready.
+const CACHE_LIMIT: usize = 1024;
+
+/// Name of the policy wrapping tokens have.
+pub const RESPONSE_WRAPPING: &str = "response-wrapping";
+
+type AclKey = (Vec<String>, String);
+
+/// The policies: texts in storage, parsed in memory.
+pub struct PolicyStore {
+    view: View,
+    parsed: RwLock<HashMap<String, Arc<Stored>>>,
+    acls: RwLock<HashMap<AclKey, Arc<Acl>>>,
+}
+
+/// A policy with its text.
+pub struct Stored {
+    /// As it was written.
+    pub text: String,
+    policy: Policy,
+}
+
+impl PolicyStore {
+    /// Loads the policies below `sys/policy/`; makes the built-in ones on first use.
+    ///
+    /// # Errors
+    /// When storage fails or a stored policy cannot be parsed.
+    pub async fn open(storage: &View) -> Result<Self, Error> {
+        let store =
+            Self { view: storage.sub("sys/policy/"), parsed: RwLock::default(), acls: RwLock::default() };
+        for name in store.view.list("")? {
+            if let Some(text) = store.view.get_json::<String>(&name)? {
+                store.keep(&name, text).map_err(|error| Error::internal(error.to_string()))?;
+            }
+        }
+        for (name, text) in [("default", DEFAULT_POLICY), (RESPONSE_WRAPPING, RESPONSE_WRAPPING_POLICY)] {
+            if store.get(name).is_none() {
+                store.set(name, text.to_owned()).await?;
+            }
+        }
+        Ok(store)
+    }
+
+    /// Names of all policies, `root` too, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let parsed = self.parsed.read().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<String> =
+            parsed.keys().filter(|name| *name != RESPONSE_WRAPPING).cloned().collect();
+        names.push("root".to_owned());
+        names.sort_unstable();
+        names
+    }
+
+    /// A policy by its lower-case name.
+    pub fn get(&self, name: &str) -> Option<Arc<Stored>> {
+        let parsed = self.parsed.read().unwrap_or_else(PoisonError::into_inner);
+        parsed.get(name).cloned()
+    }
+
+    /// Stores a policy.
+    ///
+    /// # Errors
+    /// 400 when it cannot be parsed; when storage fails.
+    pub async fn set(&self, name: &str, text: String) -> Result<(), Error> {
+        Policy::parse(name, &text)
+            .map_err(|error| Error::bad_request(format!("failed to parse policy: {error}")))?;
+        self.view.put_json(name, &text).await?;
+        self.keep(name, text)
+    }
+
+    /// Removes a policy; absent is fine.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        self.view.delete(name).await?;
+        self.parsed.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.forget_acls();
+        Ok(())
+    }
+
+    /// What these policies allow together, to this entity.
+    pub fn acl(&self, names: &[String], entity: Option<&StoredEntity>) -> Arc<Acl> {
+        let key = (names.to_vec(), entity.map(|e| e.id.clone()).unwrap_or_default());
+        if let Some(acl) = self.acls.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Arc::clone(acl);
+        }
+        // The lock on the policies is held until the list is kept: a change in between would
+        // otherwise leave a stale one.
+        let parsed = self.parsed.read().unwrap_or_else(PoisonError::into_inner);
+        let root = Policy { name: ROOT_POLICY_NAME.to_owned(), rules: Vec::new(), templated: false };
+        let root = names.iter().any(|name| name == ROOT_POLICY_NAME).then_some(&root);
+        let policies: Vec<Arc<Stored>> = names.iter().filter_map(|name| parsed.get(name).cloned()).collect();
+        let identity = entity.map(StoredEntity::for_policies);
+        let policies = policies.iter().map(|stored| &stored.policy).chain(root);
+        let acl = Arc::new(Acl::compile(policies, identity.as_ref()));
+        let mut acls = self.acls.write().unwrap_or_else(PoisonError::into_inner);
+        if acls.len() >= CACHE_LIMIT {
+            acls.clear();
+        }
+        acls.insert(key, Arc::clone(&acl));
+        acl
+    }
+
+    /// Forgets the compiled lists, after a policy or an entity changed.
+    pub fn forget_acls(&self) {
+        self.acls.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn keep(&self, name: &str, text: String) -> Result<(), Error> {
+        let policy = Policy::parse(name, &text)
+            .map_err(|error| Error::bad_request(format!("failed to parse policy: {error}")))?;
+        let stored = Arc::new(Stored { text, policy });
+        self.parsed.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), stored);
+        self.forget_acls();
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! The task that does what is due: one timer for all leases and tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Ref;
+use crate::core::active::Active;
+
+/// Taken from the schedule at once.
+const BATCH: usize = 1024;
+
+/// Longest sleep, so that a clock that was set is noticed.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
+
+/// Starts the expiration task; it ends when the server is sealed.
+pub fn start(active: &Arc<Active>) {
+    tokio::spawn(run(Arc::clone(active)));
+}
+
+async fn run(active: Arc<Active>) {
+    let mut closing = active.closing.subscribe();
+    loop {
+        let due = active.index().take_due(Timestamp::now(), BATCH);
+        let more = due.len() == BATCH;
+        for reference in due {
+            tokio::spawn(process(Arc::clone(&active), reference));
+        }
+        if more {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let sleep = until_next(&active);
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            () = active.schedule_changed.notified() => {}
+            _ = closing.wait_for(|closing| *closing) => return,
+        }
+    }
+}
+
+fn until_next(active: &Active) -> Duration {
+    let Some(next) = active.index().next_due() else {
+        return MAX_SLEEP;
+    };
+    Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default().min(MAX_SLEEP)
+}
+
+async fn process(active: Arc<Active>, reference: Ref) {
+    let mut closing = active.closing.subscribe();
+    let work = async {
+        match &reference {
+            Ref::Lease(id) => {
+                let Ok(_permit) = active.revocations.acquire().await else {
+                    return;
+                };
+                active.expire_lease(id).await;
+            }
+            Ref::Token(key) => {
+                if let Err(error) = active.revoke_token_tree(key).await {
+                    tracing::warn!(%error, "expired token could not be revoked; will retry");
+                    let at = Timestamp::now() + Duration::from_secs(5);
+                    active.index().set_token_due(key, Some(at));
+                    active.schedule_changed.notify_one();
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+}

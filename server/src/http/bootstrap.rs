@@ -1,0 +1,106 @@
+//! Endpoints that answer whether or not the server is unsealed: init, unseal, status, health.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::envelope::Reply;
+use super::parse::{Parts, json_object, query_object};
+use crate::core::Core;
+use crate::core::lifecycle::InitRequest;
+use crate::core::unseal::parse_share;
+use crate::logical::{Error, Fields, Object};
+
+/// The answer, when the path is one of these.
+pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option<Reply> {
+    let get = matches!(parts.method.as_str(), "GET" | "HEAD");
+    let write = matches!(parts.method.as_str(), "POST" | "PUT");
+    let result = match parts.path.trim_end_matches('/') {
+        "sys/init" if get => {
+            Ok(Reply::json(200, &serde_json::json!({ "initialized": core.barrier.is_initialised() })))
+        }
+        "sys/init" if write => init(core, body).await,
+        "sys/seal-status" if get => core.seal_status().map(|status| Reply::json(200, &status)),
+        "sys/unseal" if write => unseal(core, body).await,
+        "sys/health" if get => health(core, parts.query),
+        "sys/leader" if get => Ok(Reply::json(200, &core.leader())),
+        "sys/init" | "sys/seal-status" | "sys/unseal" | "sys/health" | "sys/leader" => {
+            Err(Error::coded(405, ""))
+        }
+        _ => return None,
+    };
+    Some(result.unwrap_or_else(|error| Reply::error(&error)))
+}
+
+fn parse_body(body: &Bytes) -> Result<Object, Error> {
+    json_object(body).map_err(|_| Error::bad_request("failed to parse JSON input"))
+}
+
+async fn init(core: &Arc<Core>, body: &Bytes) -> Result<Reply, Error> {
+    let data = parse_body(body)?;
+    let fields = Fields::new(&data);
+    for name in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
+        if fields.value(name).is_some_and(|value| !value.as_array().is_some_and(Vec::is_empty)) {
+            return Err(Error::bad_request(format!("{name:?} is not supported by this server")));
+        }
+    }
+    if core.barrier.is_initialised() {
+        return Err(Error::bad_request("Vault is already initialized"));
+    }
+    let shares = fields.int("secret_shares")?.unwrap_or_default();
+    let threshold = fields.int("secret_threshold")?.unwrap_or_default();
+    if shares == 0 && fields.int("recovery_shares")?.unwrap_or_default() > 0 {
+        return Err(Error::bad_request(
+            "parameters recovery_shares,recovery_threshold not applicable to seal type shamir",
+        ));
+    }
+    let request = InitRequest::check(shares, threshold)?;
+    Ok(Reply::json(200, &core.initialise(&request).await?))
+}
+
+async fn unseal(core: &Arc<Core>, body: &Bytes) -> Result<Reply, Error> {
+    let data = parse_body(body)?;
+    let fields = Fields::new(&data);
+    if fields.bool("reset")?.unwrap_or_default() {
+        if core.active().is_some() {
+            return Err(Error::bad_request("vault is unsealed"));
+        }
+        core.reset_unseal();
+        return Ok(Reply::json(200, &core.seal_status()?));
+    }
+    let key = fields.string("key")?.unwrap_or_default();
+    if key.is_empty() {
+        return Err(Error::bad_request(
+            "'key' must be specified in request body as JSON, or 'reset' set to true",
+        ));
+    }
+    core.unseal(parse_share(&key)?).await?;
+    Ok(Reply::json(200, &core.seal_status()?))
+}
+
+fn health(core: &Core, query: Option<&str>) -> Result<Reply, Error> {
+    let params = query_object(query);
+    let fields = Fields::new(&params);
+    let code = |name: &str, default: u16| match fields.string(name)?.filter(|text| !text.is_empty()) {
+        None => Ok(default),
+        Some(text) => text
+            .parse::<u16>()
+            .ok()
+            .filter(|code| (100..1000).contains(code))
+            .ok_or_else(|| Error::coded(400, format!("invalid value {text:?} of {name:?}"))),
+    };
+    let codes = [("activecode", 200), ("sealedcode", 503), ("uninitcode", 501)];
+    let [active, sealed, uninitialised] = codes.map(|(name, default)| code(name, default));
+    // There is no standby here; its parameters are checked like the others all the same.
+    for (name, default) in [("standbycode", 429), ("performancestandbycode", 473), ("drsecondarycode", 472)] {
+        code(name, default)?;
+    }
+    let status = if !core.barrier.is_initialised() {
+        uninitialised?
+    } else if core.active().is_none() {
+        sealed?
+    } else {
+        active?
+    };
+    Ok(Reply::json(status, &core.health()))
+}

@@ -1,0 +1,250 @@
+//! From a response or an error to a body in Vault's shape.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::logical::{Auth, Error, Object, Operation, Response, WrapInfo};
+
+/// A body with its status.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// Bytes; empty for 204.
+    pub body: Bytes,
+}
+
+const JSON: &str = "application/json";
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    request_id: &'a str,
+    lease_id: &'a str,
+    renewable: bool,
+    lease_duration: u64,
+    data: Option<&'a Object>,
+    wrap_info: Option<Value>,
+    warnings: Option<&'a [String]>,
+    auth: Option<Value>,
+    mount_type: &'a str,
+}
+
+impl Reply {
+    /// A JSON body.
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(mut bytes) => {
+                bytes.push(b'\n');
+                Self { status, content_type: JSON, body: bytes.into() }
+            }
+            Err(error) => Self::errors(500, &[error.to_string()]),
+        }
+    }
+
+    /// 204.
+    pub fn no_content() -> Self {
+        Self { status: 204, content_type: JSON, body: Bytes::new() }
+    }
+
+    /// `{"errors": […]}`.
+    pub fn errors(status: u16, errors: &[String]) -> Self {
+        let mut body = json!({ "errors": errors }).to_string();
+        body.push('\n');
+        Self { status, content_type: JSON, body: body.into() }
+    }
+
+    /// The answer to a request that failed.
+    pub fn error(error: &Error) -> Self {
+        if let Error::WithData { status, data } = error {
+            return Self::json(*status, &json!({ "data": data }));
+        }
+        let text = error.client_text();
+        let errors: Vec<String> = Some(text).filter(|t| !t.is_empty()).into_iter().collect();
+        Self::errors(error.status(), &errors)
+    }
+
+    /// The answer to a request that succeeded.
+    pub fn response(
+        operation: Operation,
+        request_id: &str,
+        mount_type: &str,
+        response: Option<&Response>,
+    ) -> Self {
+        let Some(response) = response else {
+            return match operation {
+                Operation::Read | Operation::List => Self::errors(404, &[]),
+                _ => Self::no_content(),
+            };
+        };
+        if let Some(raw) = &response.raw {
+            return Self { status: raw.status, content_type: raw.content_type, body: raw.body.clone() };
+        }
+        if operation == Operation::List && response.wrap_info.is_none() && !has_keys(response) {
+            return Self::errors(404, &[]);
+        }
+        Self::envelope(request_id, mount_type, response)
+    }
+
+    fn envelope(request_id: &str, mount_type: &str, response: &Response) -> Self {
+        let warnings = Some(response.warnings.as_slice()).filter(|w| !w.is_empty());
+        let status = response.status.unwrap_or(200);
+        if let Some(info) = &response.wrap_info {
+            let wrapped = Envelope {
+                request_id: "",
+                lease_id: "",
+                renewable: false,
+                lease_duration: 0,
+                data: None,
+                wrap_info: Some(wrap_json(info)),
+                warnings,
+                auth: None,
+                mount_type: "",
+            };
+            return Self::json(status, &wrapped);
+        }
+        let (lease_id, renewable, ttl) =
+            response.secret.as_ref().map_or(("", false, Duration::ZERO), |secret| {
+                (secret.lease_id.as_str(), secret.lease.renewable, secret.lease.ttl)
+            });
+        let envelope = Envelope {
+            request_id,
+            lease_id,
+            renewable,
+            lease_duration: ttl.as_secs(),
+            data: response.data.as_ref(),
+            wrap_info: None,
+            warnings,
+            auth: response.auth.as_ref().map(auth_json),
+            mount_type,
+        };
+        if response.inject {
+            return Self::injected(status, &envelope);
+        }
+        Self::json(status, &envelope)
+    }
+
+    /// An envelope whose data keys stand at top level too.
+    fn injected(status: u16, envelope: &Envelope<'_>) -> Self {
+        let mut body = envelope.data.cloned().unwrap_or_default();
+        if let Ok(Value::Object(rest)) = serde_json::to_value(envelope) {
+            for (key, value) in rest {
+                body.entry(key).or_insert(value);
+            }
+        }
+        Self::json(status, &body)
+    }
+}
+
+fn has_keys(response: &Response) -> bool {
+    let keys = response.data.as_ref().and_then(|data| data.get("keys"));
+    matches!(keys, Some(Value::Array(keys)) if !keys.is_empty())
+}
+
+/// The envelope's `auth`.
+fn auth_json(auth: &Auth) -> Value {
+    let mut object = json!({
+        "client_token": auth.client_token,
+        "accessor": auth.accessor,
+        "policies": auth.policies,
+        "token_policies": auth.token_policies,
+        "metadata": if auth.metadata.is_empty() { Value::Null } else { json!(auth.metadata) },
+        "lease_duration": auth.lease.ttl.as_secs(),
+        "renewable": auth.lease.renewable,
+        "entity_id": auth.entity_id,
+        "token_type": auth.token_type,
+        "orphan": auth.orphan,
+        "mfa_requirement": null,
+        "num_uses": auth.num_uses,
+    });
+    if let (Value::Object(map), false) = (&mut object, auth.identity_policies.is_empty()) {
+        map.insert("identity_policies".to_owned(), json!(auth.identity_policies));
+    }
+    object
+}
+
+fn wrap_json(info: &WrapInfo) -> Value {
+    let mut object = json!({
+        "token": info.token,
+        "accessor": info.accessor,
+        "ttl": info.ttl.as_secs(),
+        "creation_time": info.creation_time.to_string(),
+        "creation_path": info.creation_path,
+    });
+    if let (Value::Object(map), false) = (&mut object, info.wrapped_accessor.is_empty()) {
+        map.insert("wrapped_accessor".to_owned(), json!(info.wrapped_accessor));
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logical::{LeaseOptions, Secret};
+
+    fn body(reply: &Reply) -> Value {
+        serde_json::from_slice(&reply.body).unwrap()
+    }
+
+    #[test]
+    fn nil_responses() {
+        for (operation, status) in [
+            (Operation::Read, 404),
+            (Operation::List, 404),
+            (Operation::Update, 204),
+            (Operation::Delete, 204),
+        ] {
+            assert_eq!(Reply::response(operation, "id", "kv", None).status, status);
+        }
+        let none = Reply::response(Operation::Read, "id", "kv", None);
+        assert_eq!(body(&none), json!({"errors": []}));
+    }
+
+    #[test]
+    fn the_envelope_has_vaults_keys_in_vaults_order() {
+        let response = Response {
+            data: Some(Object::from_iter([("password".to_owned(), json!("p"))])),
+            secret: Some(Secret {
+                lease: LeaseOptions {
+                    ttl: Duration::from_mins(1),
+                    renewable: true,
+                    ..LeaseOptions::default()
+                },
+                lease_id: "database/creds/x/abc".to_owned(),
+                ..Secret::default()
+            }),
+            ..Response::default()
+        };
+        let reply = Reply::response(Operation::Read, "id", "database", Some(&response));
+        assert_eq!(
+            String::from_utf8(reply.body.to_vec()).unwrap(),
+            "{\"request_id\":\"id\",\"lease_id\":\"database/creds/x/abc\",\"renewable\":true,\
+             \"lease_duration\":60,\"data\":{\"password\":\"p\"},\"wrap_info\":null,\
+             \"warnings\":null,\"auth\":null,\"mount_type\":\"database\"}\n"
+        );
+    }
+
+    #[test]
+    fn injected_routes_repeat_their_data() {
+        let mut response = Response::json(json!({"sys/": {"type": "system"}}));
+        response.inject = true;
+        let value = body(&Reply::response(Operation::Read, "id", "system", Some(&response)));
+        assert_eq!(value["sys/"], value["data"]["sys/"]);
+        assert_eq!(value["request_id"], "id");
+    }
+
+    #[test]
+    fn errors_and_error_data() {
+        let reply = Reply::error(&Error::bad_request("no"));
+        assert_eq!((reply.status, body(&reply)), (400, json!({"errors": ["no"]})));
+        let reply = Reply::error(&Error::coded(405, ""));
+        assert_eq!((reply.status, body(&reply)), (405, json!({"errors": []})));
+        let data = Object::from_iter([("error".to_owned(), json!("gone"))]);
+        let reply = Reply::error(&Error::WithData { status: 404, data });
+        assert_eq!((reply.status, body(&reply)), (404, json!({"data": {"error": "gone"}})));
+    }
+}

@@ -1,0 +1,301 @@
+//! From an HTTP request to a logical request.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use serde_json::Value;
+
+use crate::duration;
+use crate::logical::{Error, Headers, Object, Operation, Request};
+use crate::random;
+
+/// Largest request body, Vault's default `max_request_size`.
+pub const MAX_BODY: usize = 32 * 1024 * 1024;
+
+/// The parts of an HTTP request that parsing needs.
+pub struct Parts<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Path after `/v1/`, percent-decoded.
+    pub path: &'a str,
+    /// Query string.
+    pub query: Option<&'a str>,
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// Client.
+    pub peer: Option<SocketAddr>,
+}
+
+/// Builds the logical request.
+///
+/// # Errors
+/// 405 for a method Vault does not know, 400 for a path or body it refuses, 415 for a patch of
+/// another type than a merge patch.
+pub fn request(parts: &Parts<'_>, body: &Bytes) -> Result<Request, Error> {
+    check_path(parts.path)?;
+    let mut path = parts.path.to_owned();
+    let mut query = query_object(parts.query);
+    let (operation, data) = match parts.method.as_str() {
+        "GET" => {
+            let list = take_flag(&mut query, "list")?;
+            (if list { Operation::List } else { Operation::Read }, query)
+        }
+        "LIST" => {
+            query.shift_remove("list");
+            (Operation::List, query)
+        }
+        "DELETE" => (Operation::Delete, query),
+        "POST" | "PUT" => (Operation::Update, body_object(parts.headers, body)?),
+        "PATCH" => {
+            let kind = header(parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+            if media_type(kind) != "application/merge-patch+json" {
+                return Err(Error::coded(
+                    415,
+                    format!("PATCH requires Content-Type of application/merge-patch+json, received {kind}"),
+                ));
+            }
+            (Operation::Patch, json_object(body)?)
+        }
+        _ => return Err(Error::coded(405, String::new())),
+    };
+    if operation == Operation::List && !path.ends_with('/') {
+        path.push('/');
+    }
+    Ok(Request {
+        id: random::uuid(),
+        operation,
+        path,
+        data,
+        client_token: token(parts.headers).to_owned(),
+        remote_addr: parts.peer.map(|peer| peer.ip()),
+        remote_port: parts.peer.map_or(0, |peer| peer.port()),
+        wrap_ttl: wrap_ttl(parts.headers)?,
+        headers: other_headers(parts.headers),
+        ..Request::default()
+    })
+}
+
+/// Percent-decodes a path as it stands in the request line.
+pub fn decode_path(raw: &str) -> Result<String, Error> {
+    percent_decode(raw, false).ok_or_else(|| Error::bad_request("invalid URL escape in path"))
+}
+
+fn check_path(path: &str) -> Result<(), Error> {
+    if path.split('/').any(|segment| segment == "..") {
+        return Err(Error::bad_request("path cannot contain parent references"));
+    }
+    if path.chars().any(char::is_control) {
+        return Err(Error::bad_request("path cannot contain non-printable characters"));
+    }
+    Ok(())
+}
+
+/// The token: `X-Vault-Token`, else `Authorization: Bearer`; empty for none.
+fn token(headers: &HeaderMap) -> &str {
+    header(headers, "x-vault-token")
+        .filter(|token| !token.is_empty())
+        .or_else(|| header(headers, AUTHORIZATION.as_str())?.strip_prefix("Bearer "))
+        .map(str::trim)
+        .unwrap_or_default()
+}
+
+fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(text) = header(headers, "x-vault-wrap-ttl").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match duration::parse(text) {
+        Ok(ttl) => Ok(Some(ttl).filter(|ttl| !ttl.is_zero())),
+        Err(duration::DurationError::Negative(_)) => {
+            Err(Error::bad_request("requested wrap ttl cannot be negative"))
+        }
+        Err(error) => Err(Error::bad_request(format!("error parsing X-Vault-Wrap-TTL header: {error}"))),
+    }
+}
+
+fn other_headers(headers: &HeaderMap) -> Headers {
+    const KEPT: [&str; 4] = ["user-agent", "x-forwarded-for", "x-correlation-id", "content-type"];
+    Headers(
+        KEPT.into_iter()
+            .filter_map(|name| Some((name.to_owned(), header(headers, name)?.to_owned())))
+            .collect(),
+    )
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// A body: JSON whatever its type says, unless it is a form and does not look like JSON
+/// (curl sends JSON as a form by default).
+fn body_object(headers: &HeaderMap, body: &Bytes) -> Result<Object, Error> {
+    let kind = header(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if media_type(kind) == "application/x-www-form-urlencoded" && !matches!(first, None | Some(b'{' | b'[')) {
+        let text = std::str::from_utf8(body).map_err(|_| Error::bad_request("error parsing form data"))?;
+        return Ok(query_object(Some(text)));
+    }
+    json_object(body)
+}
+
+/// Parses a JSON object; empty and `null` are an empty object.
+pub fn json_object(body: &[u8]) -> Result<Object, Error> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Object::new());
+    }
+    serde_json::from_slice::<Option<Object>>(body)
+        .map(Option::unwrap_or_default)
+        .map_err(|_| Error::bad_request("error parsing JSON"))
+}
+
+fn take_flag(query: &mut Object, name: &str) -> Result<bool, Error> {
+    match query.shift_remove(name) {
+        None => Ok(false),
+        Some(Value::String(text)) => match text.as_str() {
+            "" => Ok(false),
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            _ => Err(Error::bad_request(format!("invalid value {text:?} of query parameter {name:?}"))),
+        },
+        Some(_) => Err(Error::bad_request(format!("query parameter {name:?} is repeated"))),
+    }
+}
+
+/// Query parameters as request data: a string each, a list where a name is repeated.
+pub fn query_object(query: Option<&str>) -> Object {
+    let mut object = Object::new();
+    for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(name), Some(value)) = (percent_decode(name, true), percent_decode(value, true)) else {
+            continue;
+        };
+        match object.get_mut(&name) {
+            None => {
+                object.insert(name, Value::String(value));
+            }
+            Some(Value::Array(values)) => values.push(Value::String(value)),
+            Some(first) => {
+                let both = vec![first.take(), Value::String(value)];
+                *first = Value::Array(both);
+            }
+        }
+    }
+    object
+}
+
+fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
+    if !text.contains(['%', '+']) {
+        return Some(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let high = char::from(rest.next()?).to_digit(16)?;
+                let low = char::from(rest.next()?).to_digit(16)?;
+                bytes.push(u8::try_from(high * 16 + low).ok()?);
+            }
+            b'+' if plus_is_space => bytes.push(b' '),
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn parse(
+        method: &str,
+        path: &str,
+        query: Option<&str>,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> Result<Request, Error> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let parts = Parts {
+            method: &Method::from_bytes(method.as_bytes()).unwrap(),
+            path,
+            query,
+            headers: &map,
+            peer: None,
+        };
+        request(&parts, &Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn list_has_two_spellings_and_gets_a_slash() {
+        for (method, query) in [("LIST", None), ("GET", Some("list=true"))] {
+            let request = parse(method, "secret/metadata", query, &[], "").unwrap();
+            assert_eq!((request.operation, request.path.as_str()), (Operation::List, "secret/metadata/"));
+            assert!(request.data.is_empty());
+        }
+    }
+
+    #[test]
+    fn post_and_put_are_the_same_and_curl_sends_json_as_a_form() {
+        for method in ["POST", "PUT"] {
+            let form = [("content-type", "application/x-www-form-urlencoded")];
+            let request = parse(method, "a", None, &form, " {\"k\": 1}").unwrap();
+            assert_eq!((request.operation, request.data["k"].clone()), (Operation::Update, json!(1)));
+            let request = parse(method, "a", None, &form, "k=v%20w&k2=").unwrap();
+            assert_eq!(Value::Object(request.data), json!({"k": "v w", "k2": ""}));
+        }
+    }
+
+    #[test]
+    fn the_vault_header_wins_over_bearer() {
+        let both = [("x-vault-token", "a"), ("authorization", "Bearer b")];
+        assert_eq!(parse("GET", "x", None, &both, "").unwrap().client_token, "a");
+        assert_eq!(parse("GET", "x", None, &both[1..], "").unwrap().client_token, "b");
+        assert_eq!(parse("GET", "x", None, &[], "").unwrap().client_token, "");
+    }
+
+    #[test]
+    fn bad_input_is_a_400_and_says_why() {
+        for (method, path, headers, body, text) in [
+            ("POST", "a", None, "{", "error parsing JSON"),
+            ("POST", "a", None, "[1]", "error parsing JSON"),
+            ("GET", "a/../b", None, "", "path cannot contain parent references"),
+            ("GET", "a\u{1}", None, "", "path cannot contain non-printable characters"),
+            ("GET", "a", Some(("x-vault-wrap-ttl", "-1")), "", "requested wrap ttl cannot be negative"),
+        ] {
+            let headers: Vec<_> = headers.into_iter().collect();
+            let error = parse(method, path, None, &headers, body).unwrap_err();
+            assert_eq!((error.status(), error.to_string().as_str()), (400, text));
+        }
+        assert_eq!(parse("BREW", "a", None, &[], "").unwrap_err().status(), 405);
+        assert_eq!(parse("PATCH", "a", None, &[], "{}").unwrap_err().status(), 415);
+    }
+
+    #[test]
+    fn wrap_ttl_takes_seconds_and_durations() {
+        for text in ["120", "2m"] {
+            let request = parse("GET", "x", None, &[("x-vault-wrap-ttl", text)], "").unwrap();
+            assert_eq!(request.wrap_ttl, Some(Duration::from_mins(2)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_and_body_is_answered(query in "\\PC{0,40}", body in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = query_object(Some(&query));
+            let _ = json_object(&body);
+            let _ = decode_path(&query);
+        }
+    }
+}

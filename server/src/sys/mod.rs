@@ -1,0 +1,98 @@
+//! `sys/`: the endpoints of the server itself that need it unsealed.
+
+pub mod audit;
+mod capabilities;
+mod leases;
+mod misc;
+mod mounts;
+mod policies;
+mod table;
+
+pub use table::{Endpoint, special_paths};
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::core::active::Active;
+use crate::core::mounts::Table;
+use crate::framework::Call;
+use crate::logical::{Error, Request, Response};
+use crate::wrapping;
+
+/// Serves a request below `sys/`.
+///
+/// # Errors
+/// As each endpoint says, with Vault's texts.
+pub async fn handle(
+    core: &Arc<Core>,
+    active: &Arc<Active>,
+    request: &Request,
+) -> Result<Option<Response>, Error> {
+    let call = table::ROUTER.resolve(request)?;
+    let response = answer(core, active, &call).await?;
+    Ok(call.finish(response))
+}
+
+async fn answer(
+    core: &Arc<Core>,
+    active: &Arc<Active>,
+    call: &Call<'_, Endpoint>,
+) -> Result<Option<Response>, Error> {
+    let registry = &core.registry;
+    match call.endpoint {
+        Endpoint::Mounts => Ok(Some(mounts::list(active, Table::Secret))),
+        Endpoint::Mount => mounts::mount(active, registry, call, Table::Secret).await,
+        Endpoint::Remount => mounts::remount(active, registry, call).await,
+        Endpoint::RemountStatus => mounts::remount_status(active, call),
+        Endpoint::AuthMounts => Ok(Some(mounts::list(active, Table::Auth))),
+        Endpoint::AuthMount => mounts::mount(active, registry, call, Table::Auth).await,
+        Endpoint::AclPolicies | Endpoint::LegacyPolicies => Ok(policies::list(active, call)),
+        Endpoint::AclPolicy | Endpoint::LegacyPolicy => policies::policy(active, call).await,
+        Endpoint::Capabilities | Endpoint::CapabilitiesSelf | Endpoint::CapabilitiesAccessor => {
+            capabilities::handle(active, call)
+        }
+        Endpoint::Leases
+        | Endpoint::LeaseCount
+        | Endpoint::LeaseTidy
+        | Endpoint::LeaseLookup
+        | Endpoint::LeaseList
+        | Endpoint::LeaseRenew
+        | Endpoint::LeaseRevoke
+        | Endpoint::RevokePrefix
+        | Endpoint::RevokeForce => leases::handle(active, call).await,
+        Endpoint::AuditDevices => Ok(Some(audit::list(active)?)),
+        Endpoint::AuditDevice => audit::device(active, call).await,
+        Endpoint::AuditHash => audit::hash(active, call),
+        Endpoint::WrapData => wrapping::wrap_data(call.request).map(Some),
+        Endpoint::Rewrap => wrapping::rewrap(active, call.request).await.map(Some),
+        Endpoint::Seal => {
+            // Sealing waits for requests under way, of which this is one.
+            let core = Arc::clone(core);
+            tokio::spawn(async move { core.seal().await })
+                .await
+                .map_err(|error| Error::internal(error.to_string()))?;
+            Ok(None)
+        }
+        Endpoint::KeyStatus
+        | Endpoint::Rotate
+        | Endpoint::UiMounts
+        | Endpoint::UiMount
+        | Endpoint::ConfigState
+        | Endpoint::HaStatus
+        | Endpoint::Version
+        | Endpoint::PluginCatalog
+        | Endpoint::PluginCatalogType
+        | Endpoint::Plugin
+        | Endpoint::ResultantAcl
+        | Endpoint::StepDown
+        | Endpoint::InFlight => misc::handle(core, active, call).await,
+    }
+}
+
+/// Whether what a write below `sys/` addresses exists; most paths make no difference.
+///
+/// # Errors
+/// None.
+pub fn exists(_active: &Active, _path: &str) -> Result<Option<bool>, Error> {
+    Ok(None)
+}

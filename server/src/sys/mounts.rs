@@ -1,0 +1,295 @@
+//! `sys/mounts`, `sys/auth`, `sys/remount`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Endpoint;
+use crate::core::active::Active;
+use crate::core::mounts::{LockoutConfig, MountConfig, MountEntry, Table, clean_path};
+use crate::core::registry::Registry;
+use crate::core::router::Mounted;
+use crate::core::system::mount_ttls;
+use crate::framework::Call;
+use crate::logical::Operation::{Delete, Read};
+use crate::logical::{Error, Fields, Object, Response};
+use crate::random;
+
+/// All mounts of a table.
+pub fn list(active: &Active, table: Table) -> Response {
+    let mut entries: Vec<MountEntry> =
+        active.entries().into_iter().filter(|entry| entry.table == table).collect();
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let data = entries.iter().map(|entry| (entry.path.clone(), entry.shown())).collect();
+    Response { data: Some(data), inject: true, ..Response::default() }
+}
+
+/// `sys/mounts/<path>` and `sys/mounts/<path>/tune`, and the same below `sys/auth`.
+///
+/// # Errors
+/// 400 with Vault's texts; when the backend or storage fails.
+pub async fn mount(
+    active: &Arc<Active>,
+    registry: &Registry,
+    call: &Call<'_, Endpoint>,
+    table: Table,
+) -> Result<Option<Response>, Error> {
+    let given = call.path_field("path");
+    if let Some(path) = given.strip_suffix("/tune") {
+        return tune(active, call, &format!("{}{}", table.prefix(), clean_path(path)?)).await;
+    }
+    let path = clean_path(given)?;
+    let full_path = format!("{}{path}", table.prefix());
+    match call.operation() {
+        Read => read(active, &full_path, table).map(Some),
+        Delete => {
+            active.unmount(&full_path).await?;
+            Ok(None)
+        }
+        _ => {
+            let entry = new_entry(table, &path, call.fields())?;
+            active.mount(entry, registry).await?;
+            Ok(None)
+        }
+    }
+}
+
+fn find(active: &Active, full_path: &str) -> Option<Arc<Mounted>> {
+    active.router.snapshot().get(full_path).cloned()
+}
+
+fn read(active: &Active, full_path: &str, table: Table) -> Result<Response, Error> {
+    let mounted = find(active, full_path).filter(|mounted| mounted.entry().table == table);
+    let Some(mounted) = mounted else {
+        let path = full_path.strip_prefix(table.prefix()).unwrap_or(full_path);
+        return Err(Error::bad_request(match table {
+            Table::Secret => format!("No secret engine mount at {path}"),
+            Table::Auth => format!("No auth engine at {path}"),
+        }));
+    };
+    Ok(Response::json(mounted.entry().shown()))
+}
+
+fn new_entry(table: Table, path: &str, fields: Fields<'_>) -> Result<MountEntry, Error> {
+    let mut kind = fields.string("type")?.unwrap_or_default().to_lowercase();
+    if kind.is_empty() || kind == "plugin" {
+        kind = fields.string("plugin_name")?.unwrap_or_default();
+    }
+    if kind.is_empty() {
+        return Err(Error::bad_request("backend type must be specified as a string"));
+    }
+    table.check_kind(&kind)?;
+    let mut options = text_options(fields.object("options")?.unwrap_or_default());
+    match kind.as_str() {
+        "kv-v2" => {
+            "kv".clone_into(&mut kind);
+            options.insert("version".to_owned(), json!("2"));
+        }
+        "kv-v1" | "generic" => {
+            "kv".clone_into(&mut kind);
+            options.insert("version".to_owned(), json!("1"));
+        }
+        _ => {}
+    }
+    let description = fields.string("description")?.unwrap_or_default();
+    let mut entry = MountEntry::new(table, path, &kind, &description);
+    entry.options = options;
+    entry.local = fields.bool("local")?.unwrap_or_default();
+    entry.seal_wrap = fields.bool("seal_wrap")?.unwrap_or_default();
+    entry.external_entropy_access = fields.bool("external_entropy_access")?.unwrap_or_default();
+    if let Some(config) = fields.object("config")? {
+        update_config(&mut entry.config, table, Fields::new(&config))?;
+    }
+    check_ttls(&entry.config)?;
+    Ok(entry)
+}
+
+/// Options are strings, whatever they were sent as.
+fn text_options(options: Object) -> Object {
+    options
+        .into_iter()
+        .map(|(key, value)| match value {
+            Value::String(_) => (key, value),
+            other => (key, Value::String(other.to_string())),
+        })
+        .collect()
+}
+
+fn update_config(config: &mut MountConfig, table: Table, fields: Fields<'_>) -> Result<(), Error> {
+    for (name, target) in
+        [("default_lease_ttl", &mut config.default_lease_ttl), ("max_lease_ttl", &mut config.max_lease_ttl)]
+    {
+        if let Some(text) = fields.string(name)? {
+            // "system" goes back to the server's.
+            *target = match text.as_str() {
+                "system" => std::time::Duration::ZERO,
+                _ => fields.duration(name)?.unwrap_or_default(),
+            };
+        }
+    }
+    for (name, target) in [
+        ("audit_non_hmac_request_keys", &mut config.audit_non_hmac_request_keys),
+        ("audit_non_hmac_response_keys", &mut config.audit_non_hmac_response_keys),
+        ("passthrough_request_headers", &mut config.passthrough_request_headers),
+        ("allowed_response_headers", &mut config.allowed_response_headers),
+    ] {
+        if let Some(list) = fields.comma_strings(name)? {
+            *target = list;
+        }
+    }
+    if let Some(flag) = fields.bool("force_no_cache")? {
+        config.force_no_cache = flag;
+    }
+    if let Some(visibility) = fields.string("listing_visibility")? {
+        if !["", "unauth", "hidden"].contains(&visibility.as_str()) {
+            return Err(Error::bad_request(format!("invalid listing visibility type: {visibility:?}")));
+        }
+        config.listing_visibility = visibility;
+    }
+    if let Some(kind) = fields.string("token_type")? {
+        if table == Table::Secret {
+            return Err(Error::bad_request("'token_type' can only be modified on auth mounts"));
+        }
+        match kind.as_str() {
+            "" | "default-service" | "service" => config.token_type = kind,
+            "batch" | "default-batch" => {
+                return Err(Error::bad_request("batch tokens are not supported by this server"));
+            }
+            _ => return Err(Error::bad_request("invalid value for 'token_type'")),
+        }
+    }
+    if let Some(lockout) = fields.object("user_lockout_config")? {
+        if table == Table::Secret {
+            return Err(Error::bad_request(
+                "tuning of user lockout configuration is only allowed for auth mounts",
+            ));
+        }
+        update_lockout(config.lockout.get_or_insert_default(), Fields::new(&lockout))?;
+    }
+    Ok(())
+}
+
+fn update_lockout(lockout: &mut LockoutConfig, fields: Fields<'_>) -> Result<(), Error> {
+    if let Some(threshold) = fields.int("lockout_threshold")? {
+        let threshold = u64::try_from(threshold)
+            .map_err(|_| Error::bad_request("lockout_threshold must not be negative"))?;
+        lockout.threshold = Some(threshold).filter(|n| *n > 0);
+    }
+    if let Some(duration) = fields.duration("lockout_duration")? {
+        lockout.duration = Some(duration).filter(|d| !d.is_zero());
+    }
+    if let Some(duration) = fields.duration("lockout_counter_reset_duration")? {
+        lockout.counter_reset = Some(duration).filter(|d| !d.is_zero());
+    }
+    if let Some(disabled) = fields.bool("lockout_disable")? {
+        lockout.disabled = disabled;
+    }
+    Ok(())
+}
+
+fn check_ttls(config: &MountConfig) -> Result<(), Error> {
+    if !config.max_lease_ttl.is_zero() && config.default_lease_ttl > config.max_lease_ttl {
+        return Err(Error::bad_request("given default lease TTL greater than given max lease TTL"));
+    }
+    Ok(())
+}
+
+async fn tune(
+    active: &Arc<Active>,
+    call: &Call<'_, Endpoint>,
+    full_path: &str,
+) -> Result<Option<Response>, Error> {
+    let mounted = find(active, full_path)
+        .ok_or_else(|| Error::bad_request(format!("cannot fetch sysview for path {full_path:?}")))?;
+    match call.operation() {
+        Read => Ok(Some(tuning(active, &mounted))),
+        Delete => Err(Error::UnsupportedOperation),
+        _ => {
+            let fields = call.fields();
+            active.tune(full_path, |entry| apply_tuning(entry, fields)).await?;
+            Ok(None)
+        }
+    }
+}
+
+fn apply_tuning(entry: &mut MountEntry, fields: Fields<'_>) -> Result<(), Error> {
+    let table = entry.table;
+    update_config(&mut entry.config, table, fields)?;
+    check_ttls(&entry.config)?;
+    if let Some(description) = fields.string("description")? {
+        entry.description = description;
+    }
+    if let Some(options) = fields.object("options")? {
+        let options = text_options(options);
+        let version = |options: &Object| options.get("version").and_then(Value::as_str).map(str::to_owned);
+        if entry.kind == "kv"
+            && version(&entry.options).as_deref() == Some("2")
+            && version(&options).as_deref() == Some("1")
+        {
+            return Err(Error::bad_request("cannot downgrade mount from version 2"));
+        }
+        if entry.kind == "kv" && version(&options) != version(&entry.options) && version(&options).is_some() {
+            return Err(Error::bad_request(
+                "upgrading a mount from version 1 to version 2 is not supported by this server",
+            ));
+        }
+        entry.options.extend(options);
+    }
+    Ok(())
+}
+
+/// The body of a tuning read.
+fn tuning(active: &Active, mounted: &Mounted) -> Response {
+    let entry = mounted.entry();
+    let (default, max) = mount_ttls(mounted.cell(), &active.settings);
+    let mut data = Object::from_iter([
+        ("default_lease_ttl".to_owned(), json!(default.as_secs())),
+        ("description".to_owned(), json!(entry.description)),
+        ("force_no_cache".to_owned(), json!(entry.config.force_no_cache)),
+        ("max_lease_ttl".to_owned(), json!(max.as_secs())),
+    ]);
+    entry.add_optional(&mut data);
+    if !entry.options.is_empty() {
+        data.insert("options".to_owned(), Value::Object(entry.options.clone()));
+    }
+    Response { data: Some(data), inject: true, ..Response::default() }
+}
+
+/// `sys/remount`: done at once here, so that the migration it names has already succeeded.
+///
+/// # Errors
+/// 400 as the move says.
+pub async fn remount(
+    active: &Arc<Active>,
+    registry: &Registry,
+    call: &Call<'_, Endpoint>,
+) -> Result<Option<Response>, Error> {
+    let fields = call.fields();
+    let from = fields.string("from")?.unwrap_or_default();
+    let to = fields.string("to")?.unwrap_or_default();
+    if from.is_empty() || to.is_empty() {
+        return Err(Error::bad_request("both 'from' and 'to' path must be specified as a string"));
+    }
+    let (from, to) = (clean_path(&from)?, clean_path(&to)?);
+    active.remount(&from, &to, registry).await?;
+    let id = random::uuid();
+    let status = json!({"source_mount": from, "target_mount": to, "status": "success"});
+    active.storage.put_json(&migration_key(&id), &status).await?;
+    let mut response = Response::json(json!({ "migration_id": id }));
+    response.inject = true;
+    Ok(Some(response))
+}
+
+/// `sys/remount/status/<id>`.
+///
+/// # Errors
+/// 404 for an unknown migration.
+pub fn remount_status(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Response>, Error> {
+    let id = call.path_field("id");
+    let info: Option<Value> = active.storage.get_json(&migration_key(id))?;
+    Ok(info.map(|info| Response::json(json!({ "migration_id": id, "migration_info": info }))))
+}
+
+fn migration_key(id: &str) -> String {
+    format!("core/migrations/{}", id.replace('/', "%2f"))
+}

@@ -1,0 +1,205 @@
+//! The table of endpoints below `sys/`.
+
+use std::sync::LazyLock;
+
+use crate::framework::{Route, Router, open_route, route};
+use crate::logical::Operation::{Delete, List, Read, Update};
+use crate::logical::{Operation, SpecialPaths};
+
+/// Endpoints that need the server unsealed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Endpoint {
+    Mounts,
+    Mount,
+    Remount,
+    RemountStatus,
+    AuthMounts,
+    AuthMount,
+    AclPolicies,
+    AclPolicy,
+    LegacyPolicies,
+    LegacyPolicy,
+    Capabilities,
+    CapabilitiesSelf,
+    CapabilitiesAccessor,
+    Leases,
+    LeaseCount,
+    LeaseTidy,
+    LeaseLookup,
+    LeaseList,
+    LeaseRenew,
+    LeaseRevoke,
+    RevokePrefix,
+    RevokeForce,
+    AuditDevices,
+    AuditDevice,
+    AuditHash,
+    WrapData,
+    Rewrap,
+    Seal,
+    StepDown,
+    KeyStatus,
+    Rotate,
+    UiMounts,
+    UiMount,
+    ResultantAcl,
+    ConfigState,
+    HaStatus,
+    Version,
+    PluginCatalog,
+    PluginCatalogType,
+    Plugin,
+    InFlight,
+}
+
+const READ: &[Operation] = &[Read];
+const LIST: &[Operation] = &[List];
+const READ_LIST: &[Operation] = &[Read, List];
+const WRITE: &[Operation] = &[Update];
+const CRUD: &[Operation] = &[Read, Update, Delete];
+
+const MOUNT: &[&str] = &[
+    "type",
+    "description",
+    "config",
+    "options",
+    "local",
+    "seal_wrap",
+    "external_entropy_access",
+    "plugin_name",
+    "plugin_version",
+];
+const TUNE: &[&str] = &[
+    "default_lease_ttl",
+    "max_lease_ttl",
+    "description",
+    "audit_non_hmac_request_keys",
+    "audit_non_hmac_response_keys",
+    "options",
+    "listing_visibility",
+    "passthrough_request_headers",
+    "allowed_response_headers",
+    "token_type",
+    "user_lockout_config",
+    "plugin_version",
+    "force_no_cache",
+];
+
+pub(super) static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
+    let mut rows = mount_rows();
+    rows.extend(access_rows());
+    rows.extend(lease_rows());
+    rows.extend(server_rows());
+    Router::new(rows)
+});
+
+fn mount_rows() -> Vec<Route<Endpoint>> {
+    vec![
+        route("mounts/?", READ, &[&[]], Endpoint::Mounts),
+        route("auth/?", READ, &[&[]], Endpoint::AuthMounts),
+        route("remount", WRITE, &[&["from", "to"]], Endpoint::Remount),
+        route("remount/status/{id+}", READ, &[&[]], Endpoint::RemountStatus),
+        route("mounts/{path*}", CRUD, &[MOUNT, TUNE], Endpoint::Mount),
+        route("auth/{path*}", CRUD, &[MOUNT, TUNE], Endpoint::AuthMount),
+    ]
+}
+
+fn access_rows() -> Vec<Route<Endpoint>> {
+    vec![
+        route("policies/acl/?", LIST, &[&[]], Endpoint::AclPolicies),
+        route("policies/acl/{name+}", CRUD, &[&["policy"]], Endpoint::AclPolicy),
+        route("policy/?", READ_LIST, &[&[]], Endpoint::LegacyPolicies),
+        route("policy/{name+}", CRUD, &[&["policy", "rules"]], Endpoint::LegacyPolicy),
+        route("capabilities", WRITE, &[&["token", "path", "paths"]], Endpoint::Capabilities),
+        route("capabilities-self", WRITE, &[&["token", "path", "paths"]], Endpoint::CapabilitiesSelf),
+        route(
+            "capabilities-accessor",
+            WRITE,
+            &[&["accessor", "path", "paths"]],
+            Endpoint::CapabilitiesAccessor,
+        ),
+        route("audit/?", READ, &[&[]], Endpoint::AuditDevices),
+        route(
+            "audit/{path+}",
+            &[Update, Delete],
+            &[&["type", "description", "options", "local"]],
+            Endpoint::AuditDevice,
+        ),
+        route("audit-hash/{path+}", WRITE, &[&["input"]], Endpoint::AuditHash),
+        open_route("wrapping/wrap", WRITE, Endpoint::WrapData),
+        route("wrapping/rewrap", WRITE, &[&["token"]], Endpoint::Rewrap),
+    ]
+}
+
+fn lease_rows() -> Vec<Route<Endpoint>> {
+    const RENEW: &[&str] = &["lease_id", "increment", "url_lease_id"];
+    const REVOKE: &[&str] = &["lease_id", "sync", "url_lease_id"];
+    vec![
+        route("leases", READ, &[&["type", "limit", "include_child_namespaces"]], Endpoint::Leases),
+        route("leases/count", READ, &[&["type", "include_child_namespaces"]], Endpoint::LeaseCount),
+        route("leases/tidy", WRITE, &[&[]], Endpoint::LeaseTidy),
+        route("leases/lookup", WRITE, &[&["lease_id"]], Endpoint::LeaseLookup),
+        route("leases/lookup/{prefix*}", LIST, &[&[]], Endpoint::LeaseList),
+        route("leases/renew", WRITE, &[RENEW], Endpoint::LeaseRenew),
+        route("leases/renew/{url_lease_id*}", WRITE, &[RENEW], Endpoint::LeaseRenew),
+        route("leases/revoke", WRITE, &[REVOKE], Endpoint::LeaseRevoke),
+        route("leases/revoke/{url_lease_id*}", WRITE, &[REVOKE], Endpoint::LeaseRevoke),
+        route("leases/revoke-prefix/{prefix*}", WRITE, &[&["sync"]], Endpoint::RevokePrefix),
+        route("leases/revoke-force/{prefix*}", WRITE, &[&[]], Endpoint::RevokeForce),
+        route("renew", WRITE, &[RENEW], Endpoint::LeaseRenew),
+        route("renew/{url_lease_id*}", WRITE, &[RENEW], Endpoint::LeaseRenew),
+        route("revoke", WRITE, &[REVOKE], Endpoint::LeaseRevoke),
+        route("revoke/{url_lease_id*}", WRITE, &[REVOKE], Endpoint::LeaseRevoke),
+        route("revoke-prefix/{prefix*}", WRITE, &[&["sync"]], Endpoint::RevokePrefix),
+        route("revoke-force/{prefix*}", WRITE, &[&[]], Endpoint::RevokeForce),
+    ]
+}
+
+fn server_rows() -> Vec<Route<Endpoint>> {
+    vec![
+        route("seal", WRITE, &[&[]], Endpoint::Seal),
+        route("step-down", WRITE, &[&[]], Endpoint::StepDown),
+        route("key-status", READ, &[&[]], Endpoint::KeyStatus),
+        route("rotate", WRITE, &[&[]], Endpoint::Rotate),
+        route("internal/ui/mounts", READ, &[&[]], Endpoint::UiMounts),
+        route("internal/ui/mounts/{path*}", READ, &[&[]], Endpoint::UiMount),
+        route("internal/ui/resultant-acl", READ, &[&[]], Endpoint::ResultantAcl),
+        route("config/state/sanitized", READ, &[&[]], Endpoint::ConfigState),
+        route("ha-status", READ, &[&[]], Endpoint::HaStatus),
+        route("version-history/?", LIST, &[&[]], Endpoint::Version),
+        route("plugins/catalog/?", READ_LIST, &[&[]], Endpoint::PluginCatalog),
+        route("plugins/catalog/{type}/?", LIST, &[&[]], Endpoint::PluginCatalogType),
+        route("plugins/catalog/{type}/{name+}", READ, &[&["version"]], Endpoint::Plugin),
+        route("in-flight-req", READ, &[&[]], Endpoint::InFlight),
+    ]
+}
+
+/// Paths that need sudo.
+pub fn special_paths() -> SpecialPaths {
+    SpecialPaths {
+        root: &[
+            "auth/*",
+            "remount",
+            "audit",
+            "audit/*",
+            "raw",
+            "raw/*",
+            "replication/reindex",
+            "rotate",
+            "config/cors",
+            "config/auditing/*",
+            "config/ui/headers/*",
+            "plugins/catalog/*",
+            "revoke-prefix/*",
+            "revoke-force/*",
+            "leases/revoke-prefix/*",
+            "leases/revoke-force/*",
+            "leases/lookup/*",
+            "leases",
+            "seal",
+            "step-down",
+            "in-flight-req",
+        ],
+        unauthenticated: &["internal/ui/mounts", "internal/ui/mounts/*"],
+    }
+}

@@ -1,0 +1,272 @@
+//! Token roles: named rules for `auth/token/create/<role>`.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::sanitize_policies;
+use crate::logical::{Error, Fields, TokenEntry};
+
+/// A token role.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Role {
+    /// Name.
+    pub name: String,
+    /// Policies that may be asked for; empty for those of the parent.
+    pub allowed_policies: Vec<String>,
+    /// Policies that may not.
+    pub disallowed_policies: Vec<String>,
+    /// The same with globs.
+    pub allowed_policies_glob: Vec<String>,
+    /// The same with globs.
+    pub disallowed_policies_glob: Vec<String>,
+    /// Tokens get no parent.
+    pub orphan: bool,
+    /// Tokens may be renewed.
+    pub renewable: bool,
+    /// Added to the path of the tokens.
+    pub path_suffix: String,
+    /// Period.
+    pub token_period: Duration,
+    /// Hard limit.
+    pub token_explicit_max_ttl: Duration,
+    /// Networks.
+    pub token_bound_cidrs: Vec<IpNet>,
+    /// Do not add `default`.
+    pub token_no_default_policy: bool,
+    /// Uses.
+    pub token_num_uses: i64,
+    /// `default-service` or `service`.
+    pub token_type: String,
+}
+
+/// Fields of a role.
+pub const FIELDS: &[&str] = &[
+    "allowed_policies",
+    "disallowed_policies",
+    "allowed_policies_glob",
+    "disallowed_policies_glob",
+    "orphan",
+    "renewable",
+    "path_suffix",
+    "token_period",
+    "period",
+    "token_explicit_max_ttl",
+    "explicit_max_ttl",
+    "token_bound_cidrs",
+    "bound_cidrs",
+    "token_no_default_policy",
+    "token_num_uses",
+    "token_type",
+    "allowed_entity_aliases",
+];
+
+impl Role {
+    /// A new role with defaults.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            renewable: true,
+            token_type: "default-service".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes over the fields that are given.
+    ///
+    /// # Errors
+    /// 400 for wrong types and values.
+    pub fn update(&mut self, fields: Fields<'_>) -> Result<(), Error> {
+        for (name, target) in [
+            ("allowed_policies", &mut self.allowed_policies),
+            ("disallowed_policies", &mut self.disallowed_policies),
+            ("allowed_policies_glob", &mut self.allowed_policies_glob),
+            ("disallowed_policies_glob", &mut self.disallowed_policies_glob),
+        ] {
+            if let Some(policies) = fields.comma_strings(name)? {
+                *target = sanitize_policies(&policies, false);
+            }
+        }
+        for (name, target) in [
+            ("orphan", &mut self.orphan),
+            ("renewable", &mut self.renewable),
+            ("token_no_default_policy", &mut self.token_no_default_policy),
+        ] {
+            if let Some(flag) = fields.bool(name)? {
+                *target = flag;
+            }
+        }
+        // The older names without `token_` still work; the newer ones win.
+        for name in ["period", "token_period"] {
+            self.token_period = fields.duration(name)?.unwrap_or(self.token_period);
+        }
+        for name in ["explicit_max_ttl", "token_explicit_max_ttl"] {
+            self.token_explicit_max_ttl = fields.duration(name)?.unwrap_or(self.token_explicit_max_ttl);
+        }
+        for name in ["bound_cidrs", "token_bound_cidrs"] {
+            if let Some(cidrs) = fields.comma_strings(name)? {
+                self.token_bound_cidrs =
+                    cidrs.iter().map(|cidr| parse_cidr(cidr)).collect::<Result<_, _>>()?;
+            }
+        }
+        if let Some(uses) = fields.int("token_num_uses")? {
+            if uses < 0 {
+                return Err(Error::bad_request("'token_num_uses' cannot be negative"));
+            }
+            self.token_num_uses = uses;
+        }
+        if let Some(suffix) = fields.string("path_suffix")? {
+            if suffix.contains('/') {
+                return Err(Error::bad_request("given role path suffix contains invalid characters"));
+            }
+            self.path_suffix = suffix;
+        }
+        if let Some(kind) = fields.string("token_type")? {
+            match kind.as_str() {
+                "" | "default" | "default-service" => "default-service".clone_into(&mut self.token_type),
+                "service" => self.token_type = kind,
+                "batch" | "default-batch" => {
+                    return Err(Error::bad_request("batch tokens are not supported by this server"));
+                }
+                _ => return Err(Error::bad_request("invalid 'token_type' value")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The role as reads show it.
+    pub fn shown(&self) -> Value {
+        json!({
+            "allowed_entity_aliases": [],
+            "allowed_policies": self.allowed_policies,
+            "allowed_policies_glob": self.allowed_policies_glob,
+            "disallowed_policies": self.disallowed_policies,
+            "disallowed_policies_glob": self.disallowed_policies_glob,
+            "explicit_max_ttl": self.token_explicit_max_ttl.as_secs(),
+            "name": self.name,
+            "orphan": self.orphan,
+            "path_suffix": self.path_suffix,
+            "period": self.token_period.as_secs(),
+            "renewable": self.renewable,
+            "token_bound_cidrs": self.token_bound_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "token_explicit_max_ttl": self.token_explicit_max_ttl.as_secs(),
+            "token_no_default_policy": self.token_no_default_policy,
+            "token_num_uses": self.token_num_uses,
+            "token_period": self.token_period.as_secs(),
+            "token_type": self.token_type,
+        })
+    }
+
+    /// The policies of a token made through this role.
+    ///
+    /// # Errors
+    /// 400 when one is asked for that the role does not allow.
+    pub fn policies(
+        &self,
+        asked: Option<&[String]>,
+        parent: &TokenEntry,
+        no_default: bool,
+    ) -> Result<Vec<String>, Error> {
+        let add_default = !no_default && !self.token_no_default_policy;
+        let restricted = !self.allowed_policies.is_empty() || !self.allowed_policies_glob.is_empty();
+        let asked = asked.filter(|asked| !asked.is_empty());
+        let wanted = match asked {
+            Some(asked) => sanitize_policies(asked, add_default),
+            None if restricted => sanitize_policies(&self.allowed_policies, add_default),
+            None => sanitize_policies(&parent.policies, false),
+        };
+        for name in wanted.iter().filter(|name| *name != "default") {
+            let within = if restricted {
+                self.allowed_policies.contains(name) || any_glob(&self.allowed_policies_glob, name)
+            } else {
+                self.has_denials() || parent.is_root() || parent.policies.contains(name)
+            };
+            if !within {
+                return Err(Error::bad_request(format!(
+                    "token policies ({wanted:?}) must be subset of the role's allowed policies ({:?}) or glob policies ({:?})",
+                    self.allowed_policies, self.allowed_policies_glob
+                )));
+            }
+        }
+        for name in &wanted {
+            if self.disallowed_policies.contains(name) || any_glob(&self.disallowed_policies_glob, name) {
+                return Err(Error::bad_request(format!("token policy {name:?} is disallowed by this role")));
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn has_denials(&self) -> bool {
+        !self.disallowed_policies.is_empty() || !self.disallowed_policies_glob.is_empty()
+    }
+}
+
+fn any_glob(globs: &[String], name: &str) -> bool {
+    globs.iter().any(|glob| glob_matches(glob, name))
+}
+
+/// Whether a glob with `*` anywhere covers a text.
+fn glob_matches(glob: &str, text: &str) -> bool {
+    let Some((head, rest)) = glob.split_once('*') else {
+        return glob == text;
+    };
+    let Some(mut text) = text.strip_prefix(head) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some(at) = text.find(part) else {
+            return false;
+        };
+        text = &text[at + part.len()..];
+    }
+    text.ends_with(last)
+}
+
+/// A network, or an address as a network of one.
+fn parse_cidr(text: &str) -> Result<IpNet, Error> {
+    text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).map_err(|_| {
+        Error::bad_request(format!("error parsing token_bound_cidrs: {text:?} is no address or network"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_role_limits_policies() {
+        let parent = TokenEntry { policies: names(&["p"]), ..TokenEntry::default() };
+        let mut role = Role::new("r");
+        role.allowed_policies = names(&["a", "b"]);
+        role.allowed_policies_glob = names(&["team-*"]);
+        assert_eq!(role.policies(None, &parent, false).unwrap(), ["a", "b", "default"]);
+        assert_eq!(role.policies(Some(&names(&["team-x"])), &parent, true).unwrap(), ["team-x"]);
+        assert!(role.policies(Some(&names(&["c"])), &parent, false).is_err());
+        role.disallowed_policies_glob = names(&["team-*"]);
+        assert!(role.policies(Some(&names(&["team-x"])), &parent, true).is_err());
+    }
+
+    #[test]
+    fn globs() {
+        for (glob, text, expected) in [
+            ("a*", "abc", true),
+            ("*", "", true),
+            ("a*c", "abc", true),
+            ("a*b*c", "axbyc", true),
+            ("a", "ab", false),
+            ("a*c", "ab", false),
+            ("ab*b", "ab", false),
+        ] {
+            assert_eq!(glob_matches(glob, text), expected, "{glob} {text}");
+        }
+    }
+}
