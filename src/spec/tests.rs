@@ -310,6 +310,39 @@ fn unusable_files() {
 }
 
 #[test]
+fn line_ends_and_byte_order_marks_do_not_matter() {
+    let good = lab_with("", "", "");
+    let lab = Folder::new(&good).load().unwrap();
+    for text in [good.replace('\n', "\r\n"), format!("\u{feff}{good}")] {
+        let other = Folder::new(text).load().unwrap();
+        assert_eq!((other.databases.len(), &other.approles), (lab.databases.len(), &lab.approles));
+    }
+    let wrong = "\u{feff}apiVersion: vaultlab/v1\r\nvault: {image: \"日本é\", prot: 1}\r\n";
+    let error = Folder::new(wrong).load().unwrap_err();
+    let found: Vec<_> = error
+        .diagnostics()
+        .iter()
+        .map(|diagnostic| (diagnostic.line, diagnostic.column, diagnostic.offending.as_str()))
+        .collect();
+    assert_eq!(found, [(2, 16, "\"日本é\""), (2, 23, "prot")]);
+}
+
+#[test]
+fn a_linked_lab_file_keeps_its_own_folder() {
+    let target = Folder::new(lab_with("", "", ""));
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("lab.yaml");
+    std::os::unix::fs::symlink(target.0.path().join("lab.yaml"), &link).unwrap();
+    let error = LabSpec::load(&link).unwrap_err();
+    assert!(error.to_string().contains("the file `create.sql` does not exist"), "{error}");
+    for name in ["create.sql", "read.hcl"] {
+        std::fs::copy(target.0.path().join(name), folder.path().join(name)).unwrap();
+    }
+    let lab = LabSpec::load(&link).unwrap();
+    assert_eq!(lab.origin, Origin::File(folder.path().canonicalize().unwrap().join("lab.yaml")));
+}
+
+#[test]
 fn alias_bombs_and_deep_nesting_are_refused_quickly() {
     let mut bomb =
         vec!["apiVersion: vaultlab/v1\nname: a\nl0: &l0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned()];
