@@ -77,6 +77,13 @@ pub enum PluginError {
     },
 }
 
+/// Outside of `config` a plugin's error is a raw error to Vault: status 500.
+impl From<PluginError> for crate::logical::Error {
+    fn from(error: PluginError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
 impl PluginError {
     /// Whether the database refused the stored credentials (at connecting, before anything was executed).
     pub fn is_authentication(&self) -> bool {

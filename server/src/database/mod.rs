@@ -1,12 +1,15 @@
 //! The database secrets engine: dynamic and static credentials on PostgreSQL and MySQL/MariaDB.
 
+mod engine;
 mod error;
 pub mod glob;
 pub mod password;
 pub mod plugin;
+mod secret;
 pub mod statements;
 #[cfg(test)]
 pub(crate) mod testdb;
 pub mod username;
 
+pub use engine::DatabaseEngine;
 pub use error::PluginError;

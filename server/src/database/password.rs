@@ -4,6 +4,8 @@ use rand::RngExt as _;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::hcl::{self, Item, Value, ValueKind};
+
 /// Vault draws from one byte per character, so a policy's characters are at most this many.
 const MAX_CHARSET: usize = 256;
 /// Draws before a policy counts as impossible; Vault gives up after one second.
@@ -79,6 +81,26 @@ impl PasswordPolicy {
         Self { length: 20, rules, charset }
     }
 
+    /// Reads a policy in HCL: `length`, and `rule "charset" { charset, min-chars }` blocks.
+    ///
+    /// # Errors
+    /// [`PolicyError::Syntax`] and [`PolicyError::Rules`] for what is not a policy, else as
+    /// [`PasswordPolicy::new`].
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let body = hcl::parse(text).map_err(|e| PolicyError::Syntax(e.to_string()))?;
+        let mut length = 0;
+        let mut rules = Vec::new();
+        for item in &body.items {
+            match item.name() {
+                "length" => length = count("length", &item.value)?,
+                "rule" => rules.push(CharsetRule::read(item)?),
+                // Vault's decoder passes over what it does not know.
+                _ => {}
+            }
+        }
+        Self::new(length, rules)
+    }
+
     /// Checks and keeps a policy.
     ///
     /// # Errors
@@ -135,8 +157,46 @@ impl PasswordPolicy {
 }
 
 impl CharsetRule {
+    fn read(item: &Item) -> Result<Self, PolicyError> {
+        let fault = |text: String| PolicyError::Rules(text);
+        let ValueKind::Object(body) = &item.value.kind else {
+            return Err(fault("rule info cannot be empty".to_owned()));
+        };
+        // `rule "charset" { … }`, and `rule { charset { … } }` as JSON policies nest it.
+        let (kind, body) = match item.labels() {
+            [label, ..] => (label.name.as_str(), body),
+            [] => match body.items.first().map(|inner| (inner.name(), &inner.value.kind)) {
+                Some((kind, ValueKind::Object(inner))) => (kind, inner),
+                _ => return Err(fault("unable to get rule info: rule is empty".to_owned())),
+            },
+        };
+        if kind != "charset" {
+            return Err(fault(format!("unable to parse rule {kind}: unrecognized rule type {kind}")));
+        }
+        let mut rule = Self { charset: Vec::new(), min_chars: 0 };
+        for inner in &body.items {
+            match (inner.name(), &inner.value.kind) {
+                ("charset", ValueKind::String(text)) => rule.charset = text.chars().collect(),
+                ("charset", _) => {
+                    return Err(fault("failed to parse charset restriction: charset is no text".to_owned()));
+                }
+                ("min-chars", _) => rule.min_chars = count("min-chars", &inner.value)?,
+                _ => {}
+            }
+        }
+        Ok(rule)
+    }
+
     fn holds(&self, candidate: &str) -> bool {
         candidate.chars().filter(|c| self.charset.contains(c)).count() >= self.min_chars
+    }
+}
+
+/// A number of characters; negative ones count as none.
+fn count(name: &str, value: &Value) -> Result<usize, PolicyError> {
+    match &value.kind {
+        ValueKind::Number { value, .. } => Ok(usize::try_from(*value).unwrap_or(0)),
+        _ => Err(PolicyError::Syntax(format!("{name} is {}, not a whole number", value.describe()))),
     }
 }
 
@@ -168,6 +228,41 @@ mod tests {
             assert!(password.contains('-'));
         }
         assert_ne!(policy.generate().unwrap(), policy.generate().unwrap());
+    }
+
+    const POLICY: &str = r#"
+        length = 12
+        rule "charset" { charset = "abcdef" min-chars = 2 }
+        rule "charset" {
+            charset   = "0123456789"
+            min-chars = 3
+        }
+    "#;
+
+    #[test]
+    fn policies_are_read_from_hcl_and_json() {
+        let policy = PasswordPolicy::parse(POLICY).unwrap();
+        policy.check_storable().unwrap();
+        for _ in 0..50 {
+            let password = policy.generate().unwrap();
+            assert_eq!(password.len(), 12);
+            assert!(password.chars().filter(char::is_ascii_digit).count() >= 3, "{}", *password);
+        }
+        let json = r#"{"length": 5, "rule": [{"charset": {"charset": "ab", "min-chars": 1}}]}"#;
+        assert_eq!(
+            PasswordPolicy::parse(json).unwrap(),
+            PasswordPolicy::new(5, vec![rule("ab", 1)]).unwrap()
+        );
+    }
+
+    #[test]
+    fn faulty_policies_are_named() {
+        let fault = |text: &str| PasswordPolicy::parse(text).unwrap_err().to_string();
+        assert!(fault("length = ").starts_with("unable to decode: "));
+        assert_eq!(fault("rule \"charset\" { charset = \"ab\" }"), "length must be > 0");
+        assert!(fault("length = \"x\"").contains("not a whole number"));
+        assert!(fault("length = 9\nrule \"entropy\" {}").contains("unable to parse rule entropy"));
+        assert_eq!(fault("length = 9"), "no charset specified");
     }
 
     #[test]

@@ -39,15 +39,23 @@ impl UsernameTemplate {
     /// `PluginError::Username` with Vault's wording: `unable to initialize username template: …` when it does not
     /// parse, `invalid username template: …` when it fails.
     pub fn parse(source: &str) -> Result<Self, PluginError> {
-        let template = Template::new("template").funcs(functions()).parse(source).map_err(|e| {
+        let unparsable = |e: TemplateError| {
             PluginError::Username(format!(
                 "unable to initialize username template: unable to parse template: {e}"
             ))
-        })?;
+        };
+        let template = Template::new("template").funcs(functions()).parse(source).map_err(unparsable)?;
         let parsed = Self(template);
-        parsed
-            .generate("", "")
-            .map_err(|e| PluginError::Username(format!("invalid username template: {e}")))?;
+        match parsed.execute("", "") {
+            Ok(_) => {}
+            // Go looks functions up when it parses.
+            Err(e @ TemplateError::UndefinedFunction(_)) => return Err(unparsable(e)),
+            Err(e) => {
+                return Err(PluginError::Username(format!(
+                    "invalid username template: unable to apply template: {e}"
+                )));
+            }
+        }
         Ok(parsed)
     }
 
@@ -56,13 +64,16 @@ impl UsernameTemplate {
     /// # Errors
     /// `PluginError::Username` when a function of the template refuses its arguments.
     pub fn generate(&self, display_name: &str, role: &str) -> Result<String, PluginError> {
+        self.execute(display_name, role)
+            .map_err(|e| PluginError::Username(format!("unable to apply template: {e}")))
+    }
+
+    fn execute(&self, display_name: &str, role: &str) -> Result<String, TemplateError> {
         let data = BTreeMap::from([
             (Arc::from("DisplayName"), text(display_name)),
             (Arc::from("RoleName"), text(role)),
         ]);
-        self.0
-            .execute_to_string(&Value::Map(Arc::new(data)))
-            .map_err(|e| PluginError::Username(format!("unable to apply template: {e}")))
+        self.0.execute_to_string(&Value::Map(Arc::new(data)))
     }
 }
 

@@ -7,10 +7,12 @@
 mod mariadb;
 mod postgres;
 mod server;
+mod target;
 
 use std::sync::{Arc, OnceLock};
 
 pub use server::Server;
+pub use target::{Target, login_mariadb, login_postgres};
 
 /// The administrator of every test server: may do everything, logs in over TCP.
 pub const ADMIN: &str = "vaultadmin";

@@ -1,10 +1,10 @@
 //! The plugin against a real server.
 
-use mysql_async::{Conn, OptsBuilder, Row};
+use mysql_async::Row;
 use serde_json::json;
 
 use super::*;
-use crate::database::testdb::{self, ADMIN, ADMIN_PASSWORD, Server};
+use crate::database::testdb::{self, ADMIN, ADMIN_PASSWORD, Server, login_mariadb as login};
 use crate::database::username::MYSQL_TEMPLATE;
 
 const CREATE: &str =
@@ -18,16 +18,6 @@ fn plugin(server: &Server, extra: &serde_json::Value) -> MySql {
     });
     settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     MySql::new(settings.as_object().unwrap(), MYSQL_TEMPLATE).unwrap()
-}
-
-async fn login(server: &Server, user: &str, password: &str) -> Result<Conn, Error> {
-    let options = OptsBuilder::default()
-        .ip_or_hostname("127.0.0.1")
-        .tcp_port(server.port)
-        .user(Some(user))
-        .pass(Some(password))
-        .prefer_socket(false);
-    Conn::new(options).await
 }
 
 async fn users_like(server: &Server, pattern: &str) -> Vec<String> {

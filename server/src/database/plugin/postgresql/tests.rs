@@ -1,10 +1,9 @@
 //! The plugin against a real server.
 
 use serde_json::json;
-use tokio_postgres::{Client, NoTls};
 
 use super::*;
-use crate::database::testdb::{self, ADMIN, ADMIN_PASSWORD, Server};
+use crate::database::testdb::{self, ADMIN, ADMIN_PASSWORD, Server, login_postgres as login};
 use crate::random;
 
 const CREATE: &str = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'; \
@@ -18,19 +17,6 @@ fn plugin(server: &Server, extra: &serde_json::Value) -> PostgreSql {
     });
     settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     PostgreSql::new(settings.as_object().unwrap()).unwrap()
-}
-
-async fn login(server: &Server, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::Config::new()
-        .host("127.0.0.1")
-        .port(server.port)
-        .user(user)
-        .password(password)
-        .dbname("postgres")
-        .connect(NoTls)
-        .await?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 async fn exists(server: &Server, user: &str) -> bool {

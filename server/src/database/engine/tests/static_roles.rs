@@ -1,0 +1,156 @@
+//! Static roles and their rotation.
+
+use std::time::Duration;
+
+use super::*;
+use crate::random;
+
+/// A mount with the static role `app` of a user that exists.
+async fn prepared(target: &Target) -> (Mount, String) {
+    let user = format!("static-{}", random::base62(8).to_lowercase());
+    target.make_user(&user, "before", false).await;
+    let mount = Mount::new();
+    mount.connect(target).await;
+    let role = json!({"db_name": "db", "username": user, "rotation_period": "60s"});
+    assert!(mount.write("static-roles/app", role).await.unwrap().is_none());
+    (mount, user)
+}
+
+async fn password(mount: &Mount) -> String {
+    mount.data("static-creds/app").await["password"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_user_is_rotated_at_creation_and_when_due() {
+    for target in Target::shared() {
+        let (mount, user) = prepared(&target).await;
+        assert!(!target.can_login(&user, "before").await);
+        let data = mount.data("static-creds/app").await;
+        assert_eq!(
+            (&data["username"], &data["ttl"], &data["rotation_period"]),
+            (&json!(user), &json!(60), &json!(60))
+        );
+        let first = password(&mount).await;
+        assert!(target.can_login(&user, &first).await);
+
+        mount.system.advance(Duration::from_secs(59));
+        mount.work().await;
+        assert_eq!(password(&mount).await, first, "not due yet");
+        assert_eq!(mount.data("static-creds/app").await["ttl"], 1);
+        mount.system.advance(Duration::from_secs(1));
+        mount.work().await;
+        let second = password(&mount).await;
+        assert_ne!(second, first);
+        assert!(target.can_login(&user, &second).await && !target.can_login(&user, &first).await);
+
+        mount.write("rotate-role/app", json!({})).await.unwrap();
+        assert!(!target.can_login(&user, &second).await);
+        assert!(target.can_login(&user, &password(&mount).await).await);
+        assert!(mount.engine.engine.intents().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn static_roles_are_shown_changed_and_deleted() {
+    let Some(target) = Target::shared().pop() else { return };
+    let (mount, user) = prepared(&target).await;
+    let shown = mount.data("static-roles/app").await;
+    assert_eq!(shown["username"], json!(user));
+    assert_eq!(shown["rotation_statements"], json!([]));
+    assert!(shown.contains_key("last_vault_rotation") && !shown.contains_key("password"));
+    let before = password(&mount).await;
+    mount.write("static-roles/app", json!({"username": user, "rotation_period": 30})).await.unwrap();
+    assert_eq!(password(&mount).await, before, "a change does not rotate");
+    mount.system.advance(Duration::from_secs(30));
+    mount.work().await;
+    assert_ne!(password(&mount).await, before);
+    let listed = mount.call(Operation::List, "static-roles/", json!({})).await.unwrap().unwrap();
+    assert_eq!(listed.data.unwrap()["keys"], json!(["app"]));
+    mount.call(Operation::Delete, "static-roles/app", json!({})).await.unwrap();
+    let unknown = mount.read("static-creds/app").await.unwrap_err();
+    assert_eq!((unknown.status(), unknown.to_string().as_str()), (400, "unknown role: app"));
+}
+
+#[tokio::test]
+async fn faulty_static_roles_are_refused_with_vaults_texts() {
+    let Some(target) = Target::shared().pop() else { return };
+    let (mount, user) = prepared(&target).await;
+    for (path, data, expected) in [
+        ("static-roles/x", json!({}), "database name is a required field"),
+        (
+            "static-roles/x",
+            json!({"db_name": "db"}),
+            "username is a required field to create a static account",
+        ),
+        (
+            "static-roles/x",
+            json!({"db_name": "db", "username": "u"}),
+            "rotation_period is required to create static accounts",
+        ),
+        (
+            "static-roles/x",
+            json!({"db_name": "db", "username": "u", "rotation_period": 4}),
+            "rotation_period must be 5 seconds or more",
+        ),
+        ("static-roles/app", json!({"username": "another"}), "cannot update static account username"),
+        ("roles/app", json!({"db_name": "db"}), "Role and Static Role names must be unique"),
+        ("rotate-role/x", json!({}), "no static role found for role name"),
+    ] {
+        assert_eq!(mount.fault(path, data).await, (400, expected.to_owned()));
+    }
+    mount.write("config/db", json!({"allowed_roles": "other"})).await.unwrap();
+    let role = json!({"db_name": "db", "username": user, "rotation_period": 60});
+    assert_eq!(mount.fault("static-roles/y", role).await, (500, "\"y\" is not an allowed role".to_owned()));
+    assert!(mount.read("static-roles/y").await.unwrap().is_none());
+    assert!(mount.engine.engine.intents().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_failed_creation_leaves_no_role() {
+    for target in Target::shared() {
+        let mount = Mount::new();
+        mount.connect(&target).await;
+        let role = json!({"db_name": "db", "username": "nobody-here", "rotation_period": 60});
+        let (status, text) = mount.fault("static-roles/app", role).await;
+        assert_eq!(status, 500);
+        assert!(text.starts_with("error setting credentials: "), "{text}");
+        assert!(mount.read("static-roles/app").await.unwrap().is_none());
+        assert!(mount.engine.engine.intents().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_keeps_the_password_known() {
+    for target in Target::shared() {
+        for writes in 0..=2 {
+            let (mount, user) = prepared(&target).await;
+            mount.storage.writes_left.store(writes, Ordering::SeqCst);
+            let rotated = mount.write("rotate-role/app", json!({})).await;
+            assert_eq!(rotated.is_ok(), writes == 2, "{writes}");
+            let mount = mount.restarted().await;
+            mount.work().await;
+            assert!(target.can_login(&user, &password(&mount).await).await, "{writes}");
+            assert!(mount.engine.engine.intents().unwrap().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_is_retried_when_the_database_is_back() {
+    for target in Target::own() {
+        let (mount, user) = prepared(&target).await;
+        let before = password(&mount).await;
+        target.server.kill();
+        mount.system.advance(Duration::from_mins(1));
+        mount.work().await;
+        assert_eq!(password(&mount).await, before);
+        assert_eq!(mount.data("static-creds/app").await["ttl"], 0);
+        target.server.restart();
+        mount.work().await;
+        assert_eq!(password(&mount).await, before, "not before ten seconds have passed");
+        mount.system.advance(Duration::from_secs(10));
+        mount.work().await;
+        assert_ne!(password(&mount).await, before);
+        assert!(target.can_login(&user, &password(&mount).await).await);
+    }
+}
