@@ -6,24 +6,37 @@ use super::Span;
 
 /// A document that cannot be read.
 ///
-/// [`fmt::Display`] gives Vault's own sentence, which starts with `At LINE:COLUMN: `
-/// for some faults and not for others; [`Error::span`] always has the position.
+/// [`fmt::Display`] gives Vault's own sentence, `At LINE:COLUMN: …`. Its position is where
+/// the reader gave up, as in Vault; [`Error::span`] is the text at fault, which for a
+/// missing brace is the one that was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     span: Span,
     message: String,
-    prefixed: bool,
+    /// Where Vault says it is; it says nothing for some faults.
+    at: Option<Span>,
 }
 
 impl Error {
-    /// A fault whose sentence Vault prefixes with the position.
+    /// A fault that Vault places at the start of the text at fault.
     pub(crate) fn at(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), prefixed: true }
+        Self { span, message: message.into(), at: Some(span) }
     }
 
     /// A fault that Vault reports without a position.
-    pub(crate) fn bare(span: Span, message: impl Into<String>) -> Self {
-        Self { prefixed: false, ..Self::at(span, message) }
+    pub(super) fn bare(span: Span, message: impl Into<String>) -> Self {
+        Self { at: None, ..Self::at(span, message) }
+    }
+
+    /// The same fault, which Vault places at `at`.
+    pub(super) fn seen_at(self, at: Span) -> Self {
+        Self { at: Some(at), ..self }
+    }
+
+    /// The same fault inside of something that starts at `at`, in Vault's words.
+    pub(super) fn within(self, at: Span, what: &str) -> Self {
+        let message = format!("error while trying to parse {what}: {self}");
+        Self { span: self.span, message, at: Some(at) }
     }
 
     /// The text at fault.
@@ -39,8 +52,8 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.prefixed {
-            write!(f, "At {}: ", self.span)?;
+        if let Some(at) = self.at {
+            write!(f, "At {at}: ")?;
         }
         f.write_str(&self.message)
     }

@@ -110,6 +110,9 @@ impl Reader<'_> {
         self.descend(start)?;
         let mut values = Vec::new();
         while !self.take(']') {
+            if self.lexer.rest().starts_with("null") {
+                return Err(self.expected("a value"));
+            }
             values.push(self.value()?);
             if !self.take(',') {
                 if self.take(']') {

@@ -61,11 +61,14 @@ pub(super) struct Token<'a> {
 pub(super) struct Lexer<'a> {
     source: &'a str,
     at: Span,
+    /// How often Vault's scanner has tried to read beyond the end: each try moves the
+    /// position it reports there by a column.
+    past_end: usize,
 }
 
 impl<'a> Lexer<'a> {
     pub fn new(source: &'a str) -> Self {
-        Self { source, at: Span::START }
+        Self { source, at: Span::START, past_end: 0 }
     }
 
     /// The next token; comments and white space are skipped.
@@ -74,7 +77,8 @@ impl<'a> Lexer<'a> {
             self.take_while(|c| matches!(c, ' ' | '\t' | '\r' | '\n'));
             let start = self.at;
             let Some(c) = self.bump() else {
-                return Ok(self.token(Kind::Eof, start));
+                let column = start.column + self.past_end;
+                return Ok(self.token(Kind::Eof, Span { column, ..start }));
             };
             let kind = match c {
                 '#' => {
@@ -113,6 +117,7 @@ impl<'a> Lexer<'a> {
                 c if c.is_ascii_digit() => number::scan(self, start)?,
                 c if is_letter(c) => {
                     self.take_while(|c| is_letter(c) || is_digit(c) || matches!(c, '-' | '.'));
+                    self.note_end();
                     match self.since(start) {
                         "true" | "false" => Kind::Bool,
                         _ => Kind::Ident,
@@ -143,6 +148,13 @@ impl<'a> Lexer<'a> {
     /// The text not read yet.
     pub fn rest(&self) -> &'a str {
         &self.source[self.at.offset..]
+    }
+
+    /// Where the text ends, seen from here.
+    pub fn end(&self) -> Span {
+        let mut end = self.clone();
+        end.take_while(|_| true);
+        end.at
     }
 
     pub fn peek(&self) -> Option<char> {
@@ -179,6 +191,14 @@ impl<'a> Lexer<'a> {
 
     fn line_comment(&mut self) {
         self.take_while(|c| c != '\n');
+        self.note_end();
+    }
+
+    /// Called after what Vault's scanner reads until something else comes.
+    fn note_end(&mut self) {
+        if self.rest().is_empty() {
+            self.past_end += 1;
+        }
     }
 
     /// The rest of a `//` or `/* */` comment.
@@ -188,7 +208,8 @@ impl<'a> Lexer<'a> {
             Some('*') => {
                 self.bump();
                 let Some(length) = self.rest().find("*/") else {
-                    return Err(self.fault(start, "comment not terminated"));
+                    return Err(Error::at(start.to(Span { length: 2, ..start }), "comment not terminated")
+                        .seen_at(self.end()));
                 };
                 let end = self.at.offset + length + 2;
                 while self.at.offset < end {

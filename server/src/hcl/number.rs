@@ -10,7 +10,7 @@ pub(super) fn scan(lexer: &mut Lexer<'_>, start: Span) -> Result<Kind, Error> {
         let digits = lexer.here();
         lexer.take_while(|c| c.is_ascii_hexdigit());
         if lexer.since(digits).is_empty() {
-            return Err(lexer.fault(start, "illegal hexadecimal number"));
+            return Err(lexer.fault(start, "illegal hexadecimal number").seen_at(lexer.here()));
         }
         return Ok(Kind::Number);
     }
@@ -24,7 +24,7 @@ pub(super) fn scan(lexer: &mut Lexer<'_>, start: Span) -> Result<Kind, Error> {
         _ => {
             let digits = lexer.since(start).trim_start_matches('-');
             if digits.len() > 1 && digits.starts_with('0') && digits.contains(['8', '9']) {
-                return Err(lexer.fault(start, "illegal octal number"));
+                return Err(lexer.fault(start, "illegal octal number").seen_at(lexer.here()));
             }
             return Ok(Kind::Number);
         }

@@ -7,7 +7,7 @@ use super::{Body, Error, Item, Key, MAX_DEPTH, Span, Value, ValueKind, number, s
 pub(super) fn parse(source: &str) -> Result<Body, Error> {
     let mut lexer = Lexer::new(source);
     let next = lexer.next()?;
-    let mut parser = Parser { lexer, next, depth: 0 };
+    let mut parser = Parser { lexer, next, depth: 0, gave_up: false };
     let items = parser.items(Kind::Eof)?;
     Ok(Body { items, span: Span { length: source.len(), ..Span::START } })
 }
@@ -16,13 +16,15 @@ struct Parser<'a> {
     lexer: Lexer<'a>,
     next: Token<'a>,
     depth: usize,
+    /// Whether the text could not be cut into tokens, or is nested too deep.
+    gave_up: bool,
 }
 
 impl<'a> Parser<'a> {
     /// Takes the next token.
     fn take(&mut self) -> Result<Token<'a>, Error> {
         let token = self.next;
-        self.next = self.lexer.next()?;
+        self.next = self.lexer.next().inspect_err(|_| self.gave_up = true)?;
         Ok(token)
     }
 
@@ -92,10 +94,9 @@ impl<'a> Parser<'a> {
             [] => self.next.span,
         };
         let text: Vec<_> = keys.iter().map(|key| key.span.text(self.lexer.source())).collect();
-        Error::bare(
-            span,
-            format!("key '{}' expected start of object ('{{') or assignment ('=')", text.join(" ")),
-        )
+        let keys = text.join(" ");
+        Error::at(span, format!("key '{keys}' expected start of object ('{{') or assignment ('=')"))
+            .seen_at(self.next.span)
     }
 
     fn value(&mut self) -> Result<Value, Error> {
@@ -107,6 +108,7 @@ impl<'a> Parser<'a> {
             Kind::Bool => ValueKind::Bool(token.text == "true"),
             Kind::String => ValueKind::String(string::unquote(&token)?),
             Kind::Heredoc => ValueKind::String(string::heredoc_text(&token)),
+            Kind::Eof if self.depth > 0 => return Err(self.missing_brace(token.span)),
             Kind::Eof => return Err(Error::bare(token.span, "EOF token found")),
             kind => {
                 return Err(Error::at(
@@ -125,15 +127,19 @@ impl<'a> Parser<'a> {
         self.descend(&open)?;
         let items = self.items(Kind::RightBrace)?;
         if self.next.kind != Kind::RightBrace {
-            return Err(Error::bare(
-                open.span,
-                format!("object expected closing RBRACE got: {}", self.next.kind),
-            ));
+            return Err(self.missing_brace(open.span));
         }
         let close = self.take()?;
         self.depth -= 1;
         let span = open.span.to(close.span);
         Ok(Value { kind: ValueKind::Object(Body { items, span }), span })
+    }
+
+    /// The error that the next token should have been a closing brace.
+    fn missing_brace(&self, span: Span) -> Error {
+        // Vault reads once more to find it missing.
+        let at = Span { column: self.next.span.column + 1, ..self.next.span };
+        Error::at(span, format!("object expected closing RBRACE got: {}", self.next.kind)).seen_at(at)
     }
 
     /// `[ … ]`, the opening bracket being the next token.
@@ -155,7 +161,7 @@ impl<'a> Parser<'a> {
                 | Kind::Heredoc
                 | Kind::LeftBrace
                 | Kind::LeftBracket => {
-                    values.push(self.value()?);
+                    values.push(self.element()?);
                     if !matches!(self.next.kind, Kind::Comma | Kind::RightBracket) {
                         return Err(Error::at(
                             self.next.span,
@@ -179,9 +185,22 @@ impl<'a> Parser<'a> {
         Ok(Value { kind: ValueKind::List(values), span: open.span.to(close.span) })
     }
 
+    /// A value inside a list.
+    fn element(&mut self) -> Result<Value, Error> {
+        let Token { kind, span, .. } = self.next;
+        self.value().map_err(|error| match kind {
+            // These faults are reported as they are.
+            _ if self.gave_up => error,
+            Kind::LeftBracket => error.within(span, "list within list"),
+            Kind::LeftBrace => error.within(span, "object within list"),
+            _ => error,
+        })
+    }
+
     fn descend(&mut self, open: &Token<'_>) -> Result<(), Error> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
+            self.gave_up = true;
             return Err(Error::at(open.span, format!("nested deeper than {MAX_DEPTH} levels")));
         }
         Ok(())

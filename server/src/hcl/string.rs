@@ -30,17 +30,18 @@ pub(super) fn scan_quoted(lexer: &mut Lexer<'_>) -> Result<(), Error> {
 
 /// Checks the escape sequence after a backslash.
 fn scan_escape(lexer: &mut Lexer<'_>, at: Span) -> Result<(), Error> {
+    let letter_at = lexer.here();
     let (digits, radix) = match lexer.bump() {
         Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\' | '"') => return Ok(()),
         Some('0'..='7') => (2, 8),
         Some('x') => (2, 16),
         Some('u') => (4, 16),
         Some('U') => (8, 16),
-        _ => return Err(lexer.fault(at, "illegal char escape")),
+        _ => return Err(lexer.fault(at, "illegal char escape").seen_at(letter_at)),
     };
     for _ in 0..digits {
         if !lexer.peek().is_some_and(|c| c.is_digit(radix)) {
-            return Err(lexer.fault(at, "illegal char escape"));
+            return Err(lexer.fault(at, "illegal char escape").seen_at(lexer.here()));
         }
         lexer.bump();
     }
@@ -137,7 +138,8 @@ pub(super) fn scan_heredoc(lexer: &mut Lexer<'_>) -> Result<(), Error> {
     if lexer.bump() != Some('<') {
         return Err(lexer.fault(at, "heredoc expected second '<', didn't see it"));
     }
-    if lexer.peek() == Some('-') {
+    let indented = lexer.peek() == Some('-');
+    if indented {
         lexer.bump();
     }
     let anchor_at = lexer.here();
@@ -149,26 +151,31 @@ pub(super) fn scan_heredoc(lexer: &mut Lexer<'_>) -> Result<(), Error> {
     let line_end = lexer.here();
     match lexer.bump() {
         Some('\n') => {}
-        None => return Err(lexer.fault(anchor_at, "heredoc not terminated")),
+        None => return Err(unterminated(lexer, anchor_at, anchor)),
         Some(_) => return Err(lexer.fault(line_end, "invalid characters in heredoc anchor")),
     }
     if anchor.is_empty() {
-        return Err(Error::at(anchor_at, "zero-length heredoc anchor"));
+        return Err(Error::at(anchor_at, "zero-length heredoc anchor").seen_at(line_end));
     }
     loop {
         let line_at = lexer.here();
         lexer.take_while(|c| c != '\n');
         let line = lexer.since(line_at);
         if lexer.bump().is_none() {
-            return Err(Error::at(
-                anchor_at.to(Span { length: anchor.len(), ..anchor_at }),
-                "heredoc not terminated",
-            ));
+            return Err(unterminated(lexer, anchor_at, anchor));
         }
-        if is_anchor(line, anchor) {
+        // Vault compares lengths with the `-` of `<<-EOF` counted: there the end marker
+        // must have a space before it.
+        let long_enough = line.len() >= anchor.len() + usize::from(indented);
+        if long_enough && is_anchor(line, anchor) {
             return Ok(());
         }
     }
+}
+
+fn unterminated(lexer: &Lexer<'_>, anchor_at: Span, anchor: &str) -> Error {
+    let span = Span { length: anchor.len(), ..anchor_at };
+    Error::at(span, "heredoc not terminated").seen_at(lexer.here())
 }
 
 /// Whether `line` ends the heredoc: only white space before the anchor.
@@ -181,9 +188,10 @@ fn is_space(c: char) -> bool {
 }
 
 /// The text of a heredoc token; `<<-` takes away the end marker's indentation
-/// if every line has it.
+/// if every line has it. Windows line ends become plain ones, as in Vault.
 pub(super) fn heredoc_text(token: &Token<'_>) -> String {
-    let (opening, rest) = token.text.split_once('\n').unwrap_or((token.text, ""));
+    let text = token.text.replace("\r\n", "\n");
+    let (opening, rest) = text.split_once('\n').unwrap_or((&text, ""));
     let body = rest.strip_suffix('\n').unwrap_or(rest);
     let (body, last) = match body.rsplit_once('\n') {
         Some((body, last)) => (&rest[..=body.len()], last),

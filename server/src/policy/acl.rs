@@ -70,7 +70,7 @@ impl Acl {
                 let Some(path) = template::resolve(&rule.path, identity) else {
                     continue;
                 };
-                // A template's value may start with a slash too.
+                // One leading slash does not count.
                 let path = path.strip_prefix('/').unwrap_or(&path);
                 let permissions = Permissions::new(&policy.name, rule);
                 acl.insert(Pattern::new(path), permissions);

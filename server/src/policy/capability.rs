@@ -40,18 +40,18 @@ impl Capabilities {
     /// `scan`
     pub const SCAN: Self = Self(1 << 10);
 
-    /// In the order in which Vault answers `sys/capabilities`.
-    const ANSWER_ORDER: [(Self, &'static str); 10] = [
-        (Self::SUDO, "sudo"),
-        (Self::READ, "read"),
-        (Self::LIST, "list"),
-        (Self::UPDATE, "update"),
-        (Self::DELETE, "delete"),
+    /// In alphabetical order, as Vault answers `sys/capabilities`.
+    const NAMES: [(Self, &'static str); 10] = [
         (Self::CREATE, "create"),
+        (Self::DELETE, "delete"),
+        (Self::LIST, "list"),
         (Self::PATCH, "patch"),
-        (Self::SUBSCRIBE, "subscribe"),
+        (Self::READ, "read"),
         (Self::RECOVER, "recover"),
         (Self::SCAN, "scan"),
+        (Self::SUBSCRIBE, "subscribe"),
+        (Self::SUDO, "sudo"),
+        (Self::UPDATE, "update"),
     ];
 
     /// The capability of that name, `deny` included.
@@ -59,7 +59,7 @@ impl Capabilities {
         if name == "deny" {
             return Some(Self::DENY);
         }
-        Self::ANSWER_ORDER.iter().find_map(|(capability, known)| (*known == name).then_some(*capability))
+        Self::NAMES.iter().find_map(|(capability, known)| (*known == name).then_some(*capability))
     }
 
     /// The capabilities that the older `policy = "…"` attribute stands for.
@@ -93,13 +93,13 @@ impl Capabilities {
         self.contains(Self::DENY)
     }
 
-    /// The names, in the order in which Vault shows them; `["deny"]` if nothing is
+    /// The names, in alphabetical order as Vault shows them; `["deny"]` if nothing is
     /// allowed.
     pub fn names(self) -> Vec<&'static str> {
         if self.denies() || self.is_empty() {
             return vec!["deny"];
         }
-        Self::ANSWER_ORDER
+        Self::NAMES
             .iter()
             .filter(|(capability, _)| self.contains(*capability))
             .map(|(_, name)| *name)

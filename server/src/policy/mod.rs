@@ -18,6 +18,7 @@
 mod acl;
 mod builtin;
 mod capability;
+mod control_group;
 mod error;
 mod parameters;
 mod parse;

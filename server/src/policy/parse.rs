@@ -2,7 +2,7 @@
 
 use super::capability::CAPABILITY_NAMES;
 use super::error::{Fault, Faults, Group};
-use super::{Capabilities, Parameters, Policy, PolicyError, Rule, error, template};
+use super::{Capabilities, Parameters, Policy, PolicyError, Rule, control_group, error, template};
 use crate::hcl::{self, Body, Item, Quoted, Span, Value, ValueKind};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const DOCUMENT_KEYS: &[&str] = &["name", "path"];
 
 /// The keys of a `path` block. `mfa_methods`, `control_group` and
 /// `subscribe_event_types` belong to Vault's Enterprise features: the free edition
-/// reads and ignores them, and so does this.
+/// checks and ignores them, and so does this.
 const PATH_KEYS: &[&str] = &[
     "comment",
     "policy",
@@ -99,7 +99,7 @@ impl Reader {
             return Err(Group::one(span, message, &[]));
         }
         let mut rule = Rule {
-            path: rule_path.to_owned(),
+            path: path.to_owned(),
             span,
             capabilities: self.capabilities(&fields, &prefix)?,
             allowed_parameters: Parameters::default(),
@@ -120,6 +120,9 @@ impl Reader {
         {
             let message = "max_wrapping_ttl cannot be less than min_wrapping_ttl".to_owned();
             return Err(Group::one(value.span, message, &[]));
+        }
+        if let Some(value) = fields.control_group {
+            control_group::check(value, rule.capabilities)?;
         }
         rule.allowed_parameters = fields.allowed;
         rule.denied_parameters = fields.denied;
@@ -170,6 +173,7 @@ struct Fields<'a> {
     capabilities: Vec<(String, Span)>,
     min_wrapping_ttl: Option<&'a Value>,
     max_wrapping_ttl: Option<&'a Value>,
+    control_group: Option<&'a Value>,
     allowed: Parameters,
     denied: Parameters,
     required: Vec<String>,
@@ -202,6 +206,7 @@ impl<'a> Fields<'a> {
                 "required_parameters" => {
                     fields.required.extend(hcl::decode_strings(&name, value)?);
                 }
+                "control_group" => fields.control_group = Some(value),
                 "mfa_methods" => {
                     hcl::decode_strings(&name, value)?;
                 }

@@ -138,6 +138,8 @@ fn segment_wildcards() {
     }
     assert!(allowed(&rules("+: read"), Read, "anything"));
     assert!(allowed(&rules("*: read"), Read, "any/thing"));
+    assert!(allowed(&rules("/a: read"), Read, "a"), "one leading slash does not count");
+    assert!(!allowed(&rules("//*: read"), Read, "a"), "a second one does");
 }
 
 #[test]
@@ -171,7 +173,7 @@ fn policies_add_up_and_a_denial_wins() {
         r#"path "a" { capabilities = ["update"] } path "b*" { capabilities = ["deny"] }"#,
         r#"path "a" { capabilities = ["list"] } path "b*" { capabilities = ["update"] }"#,
     ]);
-    assert_eq!(merged.capabilities("a"), ["read", "list", "update"]);
+    assert_eq!(merged.capabilities("a"), ["list", "read", "update"]);
     assert_eq!(merged.capabilities("bc"), ["deny"]);
     assert!(!allowed(&merged, Update, "bc"));
     assert_eq!(merged.granting_policies(Update, "a"), ["p1"]);
@@ -297,7 +299,7 @@ fn built_in_policies_give_what_the_real_ones_give() {
         ("sys/capabilities-self", &["update"]),
         ("sys/leases/lookup", &["update"]),
         ("sys/mounts", &["deny"]),
-        ("cubbyhole/x", &["read", "list", "update", "delete", "create"]),
+        ("cubbyhole/x", &["create", "delete", "list", "read", "update"]),
         ("sys/wrapping/unwrap", &["update"]),
         ("sys/tools/hash/sha2-256", &["update"]),
         ("identity/oidc/provider/any/authorize", &["read", "update"]),
@@ -305,6 +307,6 @@ fn built_in_policies_give_what_the_real_ones_give() {
         assert_eq!(default.capabilities(path), want, "{path}");
     }
     let wrapping = acl(&[RESPONSE_WRAPPING_POLICY]);
-    assert_eq!(wrapping.capabilities("cubbyhole/response"), ["read", "create"]);
+    assert_eq!(wrapping.capabilities("cubbyhole/response"), ["create", "read"]);
     assert_eq!(wrapping.capabilities("sys/wrapping/unwrap"), ["update"]);
 }

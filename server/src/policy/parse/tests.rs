@@ -22,17 +22,17 @@ fn capabilities_of_all_kinds() {
         (r#"capabilities = ["read"]"#, &["read"][..]),
         (
             r#"capabilities = ["create", "read", "update", "patch", "delete", "list", "sudo"]"#,
-            &["sudo", "read", "list", "update", "delete", "create", "patch"],
+            &["create", "delete", "list", "patch", "read", "sudo", "update"],
         ),
         (r#"capabilities = ["read", "deny", "nonsense"]"#, &["deny"]),
         ("capabilities = []", &["deny"]),
         ("", &["deny"]),
-        (r#"policy = "read""#, &["read", "list"]),
-        (r#"policy = "write""#, &["read", "list", "update", "delete", "create"]),
-        (r#"policy = "sudo""#, &["sudo", "read", "list", "update", "delete", "create"]),
+        (r#"policy = "read""#, &["list", "read"]),
+        (r#"policy = "write""#, &["create", "delete", "list", "read", "update"]),
+        (r#"policy = "sudo""#, &["create", "delete", "list", "read", "sudo", "update"]),
         (r#"policy = "deny" capabilities = ["read"]"#, &["deny"]),
-        (r#"policy = "read" capabilities = ["update"]"#, &["read", "list", "update"]),
-        ("capabilities = [\"read\"]\ncapabilities = [\"list\"]", &["read", "list"]),
+        (r#"policy = "read" capabilities = ["update"]"#, &["list", "read", "update"]),
+        ("capabilities = [\"read\"]\ncapabilities = [\"list\"]", &["list", "read"]),
     ] {
         assert_eq!(rule(text).capabilities.names(), names, "{text}");
     }
@@ -57,13 +57,26 @@ fn parameters_and_ttls() {
 }
 
 #[test]
+fn control_groups_are_checked() {
+    rule(
+        r#"capabilities = ["read", "list"] control_group {
+            ttl = "4h"
+            factor "ops" {
+                controlled_capabilities = ["read"]
+                identity { group_names = ["managers"] approvals = 2 }
+            }
+        }"#,
+    );
+}
+
+#[test]
 fn forms_of_real_policies() {
     let policy = parse(
         "# two on a line\npath \"a\"\n{ capabilities = [\"read\"] } path \"/b/*\" { capabilities = [\"list\",] }\n\
          path \"${x}\" { policy = \"read\" comment = \"c\" }",
     );
     let paths: Vec<_> = policy.rules.iter().map(|rule| rule.path.as_str()).collect();
-    assert_eq!(paths, ["a", "b/*", "${x}"]);
+    assert_eq!(paths, ["a", "/b/*", "${x}"]);
     assert!(!policy.templated);
 
     let json = parse(r#"{"path": {"a": {"capabilities": ["read"]}, "b": {"policy": "write"}}}"#);
@@ -127,7 +140,7 @@ fn refusals_are_vaults() {
             r#"path "x" { min_wrapping_ttl = "2h" max_wrapping_ttl = "1h" }"#,
             "failed to parse policy: max_wrapping_ttl cannot be less than min_wrapping_ttl",
         ),
-        ("path \"x\" {", "failed to parse policy: object expected closing RBRACE got: EOF"),
+        ("path \"x\" {", "failed to parse policy: At 1:12: object expected closing RBRACE got: EOF"),
         (
             "path \"x\" { capabilities = [\"read\" }",
             "failed to parse policy: At 1:35: error parsing list, expected comma or list end, got: RBRACE",
