@@ -1,6 +1,10 @@
 //! A real Vault with real databases: started, initialised, provisioned, rotated and *proven*.
 
+pub mod cli;
 pub mod database;
+pub mod demo;
+pub mod lab;
+pub mod provision;
 pub mod report;
 pub mod runtime;
 pub mod secret;
@@ -9,6 +13,7 @@ pub mod spec;
 pub mod state;
 pub mod vault;
 
+pub use lab::{Lab, LabError, LabOptions, RunningLab};
 pub use secret::Secret;
 
 /// Chooses ring as the process' TLS provider. With two compiled in, rustls could not choose and

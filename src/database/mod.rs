@@ -98,6 +98,16 @@ pub trait Database: Send {
     async fn close(self: Box<Self>);
 }
 
+/// The statements of a text as the engine would split it: `;` inside quotes, dollar quotes, comments
+/// and bodies of routines does not count.
+pub fn statements(engine: Engine, text: &str) -> Vec<&str> {
+    let dialect = match engine {
+        Engine::Postgres => script::Dialect::Postgres,
+        Engine::Mysql(_) => script::Dialect::Mysql,
+    };
+    script::split(text, dialect).into_iter().map(|(_, statement)| statement).collect()
+}
+
 /// Logs in.
 ///
 /// # Errors

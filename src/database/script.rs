@@ -23,7 +23,7 @@ pub(super) fn locate(script: &SqlText, dialect: Dialect, number: usize, message:
 
 /// The statements of a text, each with the line it begins in, from 1. Parts that hold nothing but
 /// blanks and comments are none.
-fn split(text: &str, dialect: Dialect) -> Vec<(usize, &str)> {
+pub(super) fn split(text: &str, dialect: Dialect) -> Vec<(usize, &str)> {
     let bytes = text.as_bytes();
     let mut statements = Vec::new();
     let mut start = None;

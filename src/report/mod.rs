@@ -4,15 +4,19 @@
 
 mod event;
 mod jsonl;
+mod plain;
+mod progress;
 mod timing;
 
 pub use event::{EventKind, LabEvent, Outcome};
 pub use jsonl::JsonLines;
+pub use plain::Plain;
+pub use progress::Progress;
 pub use timing::{StepTiming, critical_path};
 
 use std::fmt::Display;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 /// Shows or keeps events. Called from several tasks at once; must not block for long.
@@ -28,15 +32,23 @@ pub struct Report {
 }
 
 struct Inner {
-    reporters: Vec<Box<dyn Reporter>>,
+    reporters: RwLock<Vec<Box<dyn Reporter>>>,
     began: Instant,
     steps: Mutex<Vec<StepTiming>>,
+    running: Mutex<Vec<String>>,
 }
 
 impl Report {
     /// A report to these reporters; its clock starts now.
     pub fn new(reporters: Vec<Box<dyn Reporter>>) -> Self {
-        Self { inner: Arc::new(Inner { reporters, began: Instant::now(), steps: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                reporters: RwLock::new(reporters),
+                began: Instant::now(),
+                steps: Mutex::default(),
+                running: Mutex::default(),
+            }),
+        }
     }
 
     /// A report nobody reads.
@@ -47,9 +59,14 @@ impl Report {
     /// Tells the reporters something.
     pub fn emit(&self, kind: EventKind) {
         let event = LabEvent::now(kind);
-        for reporter in &self.inner.reporters {
+        for reporter in self.inner.reporters.read().unwrap_or_else(PoisonError::into_inner).iter() {
             reporter.event(&event);
         }
+    }
+
+    /// Adds a reporter; it is told what happens from now on.
+    pub fn attach(&self, reporter: Box<dyn Reporter>) {
+        self.inner.reporters.write().unwrap_or_else(PoisonError::into_inner).push(reporter);
     }
 
     /// Something worth knowing that is not a step.
@@ -74,9 +91,9 @@ impl Report {
     ) -> Result<T, E> {
         let started = self.inner.began.elapsed();
         self.emit(EventKind::StepStarted { step: name.into(), title: title.into() });
-        let unfinished = Unfinished { report: self, step: name, armed: true };
+        let unfinished = Unfinished::begin(self, name, title);
         let result = work.await;
-        unfinished.disarm();
+        unfinished.end();
         let took = self.inner.began.elapsed().saturating_sub(started);
         let (outcome, result) = match result {
             Ok((outcome, value)) => (outcome, Ok(value)),
@@ -98,6 +115,11 @@ impl Report {
         self.lock().clone()
     }
 
+    /// The steps that have begun and not ended, by their names for people.
+    pub fn running_steps(&self) -> Vec<String> {
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Time since the report was made.
     pub fn elapsed(&self) -> std::time::Duration {
         self.inner.began.elapsed()
@@ -112,19 +134,70 @@ impl Report {
 struct Unfinished<'a> {
     report: &'a Report,
     step: &'a str,
-    armed: bool,
+    title: &'a str,
+    ended: bool,
 }
 
-impl Unfinished<'_> {
-    fn disarm(mut self) {
-        self.armed = false;
+impl<'a> Unfinished<'a> {
+    fn begin(report: &'a Report, step: &'a str, title: &'a str) -> Self {
+        report.inner.running.lock().unwrap_or_else(PoisonError::into_inner).push(title.to_owned());
+        Self { report, step, title, ended: false }
+    }
+
+    fn end(mut self) {
+        self.ended = true;
     }
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        if self.armed {
+        let mut running = self.report.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = running.iter().position(|title| title == self.title) {
+            running.remove(at);
+        }
+        drop(running);
+        if !self.ended {
             self.report.emit(EventKind::StepAbandoned { step: self.step.into() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Keep(Arc<Mutex<Vec<String>>>);
+    impl Reporter for Keep {
+        fn event(&self, event: &LabEvent) {
+            self.0
+                .lock()
+                .unwrap()
+                .push(serde_json::to_value(event).unwrap()["event"].as_str().unwrap().into());
+        }
+    }
+
+    #[tokio::test]
+    async fn steps_are_timed_and_a_dropped_one_is_told_as_abandoned() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let report = Report::new(vec![Box::new(Keep(seen.clone()))]);
+        report.step("a", "A", &[], async { Ok::<_, String>((Outcome::Unchanged, ())) }).await.unwrap();
+        report.step::<(), _>("b", "B", &[], async { Err("no") }).await.unwrap_err();
+        let endless = report.step::<(), String>("c", "C", &["a"], std::future::pending());
+        tokio::select! { biased; _ = endless => unreachable!(), () = tokio::task::yield_now() => {
+            assert_eq!(report.running_steps(), ["C"]);
+        } }
+        assert!(report.running_steps().is_empty());
+        assert_eq!(
+            *seen.lock().unwrap(),
+            [
+                "step_started",
+                "step_finished",
+                "step_started",
+                "step_finished",
+                "step_started",
+                "step_abandoned"
+            ]
+        );
+        assert!(matches!(report.steps()[1].outcome, Outcome::Failed { .. }));
     }
 }

@@ -12,6 +12,21 @@ impl Client {
         self.post("sys/leases/revoke", &body).await.map(drop)
     }
 
+    /// Renews a lease to end `increment` seconds from now (sooner than before, if that is less), or
+    /// by its own TTL for `None`; gives the seconds it has now.
+    pub async fn renew_lease(&self, lease_id: &str, increment: Option<u64>) -> Result<u64, VaultError> {
+        #[derive(Deserialize)]
+        struct Envelope {
+            lease_duration: u64,
+        }
+        let body = match increment {
+            Some(seconds) => json!({ "lease_id": lease_id, "increment": seconds }),
+            None => json!({ "lease_id": lease_id }),
+        };
+        let answer = self.post("sys/leases/renew", &body).await?;
+        Ok(answer.parse::<Envelope>()?.lease_duration)
+    }
+
     /// Seconds a lease has left; `None` when Vault does not know it (any more).
     pub async fn lease_ttl(&self, lease_id: &str) -> Result<Option<u64>, VaultError> {
         #[derive(Deserialize)]

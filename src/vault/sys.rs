@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::transport::Method;
 use super::{Client, VaultError};
 use crate::secret::Secret;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::Method;
+pub(super) use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -1,0 +1,46 @@
+# What README and CI call. `make up` and `make test` install what the host lacks.
+CARGO ?= cargo
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+.PHONY: help up down test lint bench docs prerequisites
+
+help: ## Show these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+prerequisites: ## Install the database servers, where the host lacks them
+	@scripts/prerequisites.sh
+
+build: prerequisites ## Build the program (target/release/vaultlab)
+	$(CARGO) build --release --bin vaultlab
+
+up: build ## Bring up the shipped lab
+	target/release/vaultlab up
+	@echo
+	@echo "The program is target/release/vaultlab; \`make install\` puts it on your PATH."
+
+install: ## Install the program with cargo
+	$(CARGO) install --path . --locked
+
+down: ## Stop the shipped lab; its data is kept
+	target/release/vaultlab down
+
+test: prerequisites ## Run every test, against real databases
+	$(CARGO) build --bin vaultlab
+ifdef NEXTEST
+	VAULTLAB_REQUIRE_DATABASES=1 $(CARGO) nextest run --workspace --profile $(if $(CI),ci,default)
+else
+	VAULTLAB_REQUIRE_DATABASES=1 $(CARGO) test --workspace --lib --bins --tests
+endif
+	$(CARGO) test --workspace --doc
+
+lint: ## Formatting, clippy, licences and advisories
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
+
+bench: build ## Measure `vaultlab up` against the databases' own initialisation
+	$(CARGO) bench --bench up
+
+docs: ## Write the generated references anew
+	VAULTLAB_REGENERATE=1 $(CARGO) test --workspace --lib --bins -- generated

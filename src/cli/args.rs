@@ -1,0 +1,265 @@
+//! What can be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// A real Vault with real databases: started, provisioned, root-rotated, and proven by logging in.
+#[derive(Debug, Parser)]
+#[command(name = "vaultlab", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Start with `vaultlab up`. Exit codes: docs/exit-codes.md.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub lab: LabArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that say which lab and how to talk about it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Lab")]
+pub struct LabArgs {
+    /// Lab file; without it ./vaultlab.yaml, ./lab/vaultlab.yaml, else the lab inside the program
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// [`LabArgs`] where `-f` means something else.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Lab")]
+pub struct LabArgsLong {
+    /// Lab file; without it ./vaultlab.yaml, ./lab/vaultlab.yaml, else the lab inside the program
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct Common {
+    /// Name of the lab, instead of the one in its file
+    #[arg(long, value_name = "NAME", env = "VAULTLAB_NAME")]
+    pub name: Option<String>,
+    /// Where services run, instead of what the lab file says
+    #[arg(long, value_enum)]
+    pub runtime: Option<RuntimeArg>,
+    /// What standard output carries
+    #[arg(long, value_enum)]
+    pub output: Option<Output>,
+    /// How progress is shown on standard error
+    #[arg(long, value_enum)]
+    pub progress: Option<ProgressMode>,
+    /// How long `up` may take, as in 90s or 2m [default: 2m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
+impl Common {
+    /// These options, with `outer`'s (typed before the command) where these are not given.
+    pub fn or(self, outer: Self) -> Self {
+        Self {
+            name: self.name.or(outer.name),
+            runtime: self.runtime.or(outer.runtime),
+            output: self.output.or(outer.output),
+            progress: self.progress.or(outer.progress),
+            timeout: self.timeout.or(outer.timeout),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeArg {
+    /// Containers when an engine and the images are there, else programs of this host
+    Auto,
+    /// Containers
+    Docker,
+    /// Programs of this host
+    Process,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ProgressMode {
+    /// `tty` on a terminal, `plain` otherwise
+    #[default]
+    Auto,
+    /// Spinners and bars
+    Tty,
+    /// One line per step
+    Plain,
+    /// One JSON event per line
+    Json,
+    /// Nothing
+    Quiet,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write the shipped lab, its policies and SQL into a folder, to edit
+    Init {
+        /// The folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Overwrite files that are there
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Bring the lab up, or reconcile one that is up
+    Up {
+        /// Keep everything as it is when it fails
+        #[arg(long)]
+        retain: bool,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Stop the lab; its data is kept
+    Down {
+        /// Remove its data and keys too
+        #[arg(long, alias = "volumes-too", short_alias = 'v')]
+        volumes: bool,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Show how the lab is; exit code 9 when it is not up
+    Status {
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// List all labs
+    Ls {
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Show the logs of the services
+    Logs {
+        /// Only these services
+        services: Vec<String>,
+        /// Go on showing new lines
+        #[arg(short, long)]
+        follow: bool,
+        /// Only so many last lines of each
+        #[arg(short = 'n', long, value_name = "LINES")]
+        tail: Option<usize>,
+        #[command(flatten)]
+        lab: LabArgsLong,
+    },
+    /// Print addresses and token as environment variables: eval "$(vaultlab env)"
+    Env {
+        /// How to write them
+        #[arg(long, value_enum, default_value_t)]
+        format: EnvFormatArg,
+        /// Also under a name of your own, as in DATABASE_HOST=NOTES_POSTGRES_HOST
+        #[arg(long, value_name = "NEW=EXISTING", value_parser = parse_pair)]
+        map: Vec<(String, String)>,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Print a fresh credential of a role
+    Creds {
+        /// The role
+        role: String,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Run a program with address, token and one lease per role in its environment; all are revoked
+    /// when it ends
+    Exec {
+        /// With the token of this AppRole and the leases it may have
+        #[arg(long, value_name = "NAME")]
+        approle: Option<String>,
+        /// Leases of these roles only
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// Also under a name of your own, as in DATABASE_URL=PG_READ_URL
+        #[arg(long, value_name = "NEW=EXISTING", value_parser = parse_pair)]
+        map: Vec<(String, String)>,
+        #[command(flatten)]
+        lab: LabArgs,
+        /// The program and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Open psql or mysql with a fresh credential of a role, revoked when it ends
+    Connect {
+        /// The role
+        role: String,
+        #[command(flatten)]
+        lab: LabArgs,
+        /// Arguments for the client, as in -- -c 'SELECT 1'
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Show something happen, each step checked
+    Demo {
+        #[command(subcommand)]
+        demo: Demo,
+    },
+    /// Run the embedded Vault-compatible server, with the options of `vault server`
+    Server {
+        /// Configuration file or folder (HCL or JSON); can be repeated
+        #[arg(long, value_name = "PATH", required = true)]
+        config: Vec<PathBuf>,
+    },
+    /// Print a completion script
+    Completions {
+        /// For this shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Demo {
+    /// Credentials that are issued, revoked, expire and rotate, each proven by a login
+    Rotate {
+        /// Keep an application querying both databases while its credentials are replaced
+        #[arg(long)]
+        watch: bool,
+        /// How long to watch
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+        duration: Duration,
+        /// Keep everything as it is when it fails
+        #[arg(long)]
+        retain: bool,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum EnvFormatArg {
+    /// export NAME='value'
+    #[default]
+    Shell,
+    /// NAME=value
+    Dotenv,
+    /// One JSON object
+    Json,
+    /// For $GITHUB_ENV
+    Github,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    vaultlab_server::duration::parse(text).map_err(|error| error.to_string())
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((new, existing)) if !new.is_empty() && !existing.is_empty() => Ok((new.into(), existing.into())),
+        _ => Err("write it as NEW=EXISTING, as in DATABASE_URL=PG_READ_URL".into()),
+    }
+}

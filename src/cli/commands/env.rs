@@ -1,0 +1,24 @@
+use std::process::ExitCode;
+
+use super::Settings;
+use crate::cli::args::EnvFormatArg;
+use crate::cli::printer::write_out;
+use crate::lab::{EnvFormat, LabError, apply_map, render};
+
+pub(super) async fn run(
+    settings: &Settings,
+    format: EnvFormatArg,
+    map: &[(String, String)],
+) -> Result<ExitCode, LabError> {
+    let mut variables = settings.lab()?.running().await?.variables();
+    apply_map(&mut variables, map)?;
+    let format = match format {
+        _ if settings.printer().is_json() => EnvFormat::Json,
+        EnvFormatArg::Shell => EnvFormat::Shell,
+        EnvFormatArg::Dotenv => EnvFormat::Dotenv,
+        EnvFormatArg::Json => EnvFormat::Json,
+        EnvFormatArg::Github => EnvFormat::Github,
+    };
+    write_out(&render(&variables, format));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,27 @@
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use super::{Settings, exit_code_of};
+use crate::lab::{ExecOptions, LabError};
+
+pub(super) async fn run(
+    settings: &Settings,
+    approle: Option<String>,
+    roles: Vec<String>,
+    map: Vec<(String, String)>,
+    command: &[OsString],
+) -> Result<ExitCode, LabError> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::from(2)) };
+    let running = settings.lab()?.running().await?;
+    let status = running.exec(program, arguments, &ExecOptions { approle, roles, map }).await?;
+    Ok(exit_code_of(status))
+}
+
+pub(super) async fn connect(
+    settings: &Settings,
+    role: &str,
+    arguments: &[OsString],
+) -> Result<ExitCode, LabError> {
+    let running = settings.lab()?.running().await?;
+    Ok(exit_code_of(running.connect(role, arguments).await?))
+}

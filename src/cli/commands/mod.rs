@@ -1,0 +1,132 @@
+//! One file per command; each takes plain values and calls the library.
+
+mod creds;
+mod demo;
+mod env;
+mod exec;
+mod init;
+mod logs;
+mod server;
+mod status;
+mod up;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus};
+
+use clap::CommandFactory as _;
+
+use super::args::{Cli, Command, Common, Demo, LabArgs, LabArgsLong, ProgressMode, RuntimeArg};
+use super::printer::{Printer, write_out};
+use crate::lab::{Lab, LabError, LabOptions};
+use crate::report::{JsonLines, Plain, Progress, Report, Reporter};
+use crate::spec::model::RuntimeChoice;
+
+/// Which lab, and how to talk about it: what was typed before and after the command, as one.
+struct Settings {
+    file: Option<PathBuf>,
+    common: Common,
+}
+
+impl Settings {
+    fn new(outer: LabArgs, inner: LabArgs) -> Self {
+        Self { file: inner.file.or(outer.file), common: inner.common.or(outer.common) }
+    }
+
+    fn printer(&self) -> Printer {
+        Printer::new(self.common.output)
+    }
+
+    fn report(&self) -> Report {
+        let reporter: Option<Box<dyn Reporter>> = match self.common.progress.unwrap_or_default() {
+            ProgressMode::Auto if std::io::stderr().is_terminal() => Some(Box::new(Progress::new())),
+            ProgressMode::Tty => Some(Box::new(Progress::new())),
+            ProgressMode::Auto | ProgressMode::Plain => Some(Box::new(Plain::new(std::io::stderr()))),
+            ProgressMode::Json => Some(Box::new(JsonLines::new(std::io::stderr()))),
+            ProgressMode::Quiet => None,
+        };
+        Report::new(reporter.into_iter().collect())
+    }
+
+    fn options(&self) -> LabOptions {
+        LabOptions {
+            file: self.file.clone(),
+            name: self.common.name.clone(),
+            runtime: self.common.runtime.map(|runtime| match runtime {
+                RuntimeArg::Auto => RuntimeChoice::Auto,
+                RuntimeArg::Docker => RuntimeChoice::Docker,
+                RuntimeArg::Process => RuntimeChoice::Process,
+            }),
+            timeout: self.common.timeout,
+            ..LabOptions::default()
+        }
+    }
+
+    fn lab(&self) -> Result<Lab, LabError> {
+        Lab::with(self.options(), self.report())
+    }
+
+    fn lab_retaining(&self, retain: bool) -> Result<Lab, LabError> {
+        Lab::with(LabOptions { retain, ..self.options() }, self.report())
+    }
+}
+
+impl From<LabArgsLong> for LabArgs {
+    fn from(LabArgsLong { file, common }: LabArgsLong) -> Self {
+        Self { file, common }
+    }
+}
+
+pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
+    let outer = cli.lab;
+    let settings = |inner: LabArgs| Settings::new(outer, inner);
+    match cli.command {
+        Command::Init { folder, force, lab } => init::run(&settings(lab), &folder, force),
+        Command::Up { retain, lab } => up::up(&settings(lab), retain).await,
+        Command::Down { volumes, lab } => up::down(&settings(lab), volumes).await,
+        Command::Status { lab } => status::status(&settings(lab)).await,
+        Command::Ls { lab } => status::list(&settings(lab)).await,
+        Command::Logs { services, follow, tail, lab } => {
+            logs::run(&settings(lab.into()), &services, tail, follow).await
+        }
+        Command::Env { format, map, lab } => env::run(&settings(lab), format, &map).await,
+        Command::Creds { role, lab } => creds::run(&settings(lab), &role).await,
+        Command::Exec { approle, roles, map, lab, command } => {
+            exec::run(&settings(lab), approle, roles, map, &command).await
+        }
+        Command::Connect { role, lab, arguments } => exec::connect(&settings(lab), &role, &arguments).await,
+        Command::Demo { demo: Demo::Rotate { watch, duration, retain, lab } } => {
+            demo::rotate(&settings(lab), watch.then_some(duration), retain).await
+        }
+        Command::Server { config } => server::run(&config),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "vaultlab", &mut script);
+            write_out(&String::from_utf8_lossy(&script));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Completes at the first Ctrl-C, SIGTERM or SIGHUP.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let on = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = on(SignalKind::interrupt()) => {}
+        () = on(SignalKind::terminate()) => {}
+        () = on(SignalKind::hangup()) => {}
+    }
+}
+
+/// The code a shell would report for a program that ended so.
+fn exit_code_of(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,0 +1,66 @@
+use std::process::ExitCode;
+
+use super::{Settings, interrupted};
+use crate::cli::printer::table;
+use crate::lab::{Data, Down, LabError, UpSummary};
+use crate::spec::model::Origin;
+
+pub(super) async fn up(settings: &Settings, retain: bool) -> Result<ExitCode, LabError> {
+    let lab = settings.lab_retaining(retain)?;
+    if lab.spec().origin == Origin::BuiltIn {
+        lab.report().note(
+            "no lab file here: using the lab inside the program (`vaultlab init` writes it out to edit)",
+        );
+    }
+    let summary = lab.up_unless(interrupted()).await?.summary();
+    settings.printer().result(&summary, text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(summary: &UpSummary) -> String {
+    let took = summary.took_ms / 1e3;
+    let headline = if summary.changed {
+        format!("Lab {} is up ({}, {took:.1} s).", summary.lab, summary.runtime)
+    } else {
+        format!("Lab {} is up; nothing to do ({}, {took:.1} s).", summary.lab, summary.runtime)
+    };
+    let vault = &summary.vault;
+    let flavour = vault.flavour.unwrap_or("Vault");
+    let mut rows =
+        vec![vec!["  vault".to_owned(), vault.address.clone(), format!("{flavour} {}", vault.version)]];
+    for database in &summary.databases {
+        rows.push(vec![
+            format!("  {}", database.name),
+            format!("{}:{}/{}", database.host, database.port, database.database),
+            format!("roles {}", database.roles.join(", ")),
+        ]);
+    }
+    for approle in &summary.approles {
+        let folder = approle.secret_id_file.parent().unwrap_or(&approle.secret_id_file);
+        rows.push(vec![format!("  {}", approle.name), "AppRole".into(), folder.display().to_string()]);
+    }
+    let role = summary.databases.iter().find_map(|database| database.roles.first());
+    let next = role.map_or("vaultlab status".into(), |role| format!("vaultlab creds {role}"));
+    format!("{headline}\n\n{}\nNext: {next}\n", table(&rows))
+}
+
+pub(super) async fn down(settings: &Settings, volumes: bool) -> Result<ExitCode, LabError> {
+    let lab = settings.lab()?;
+    let down = lab.down(if volumes { Data::Remove } else { Data::Keep }).await?;
+    settings.printer().result(&down, |Down { lab, stopped, data }| {
+        let what = match (stopped.is_empty(), volumes) {
+            (true, false) => format!("Lab {lab} was not running."),
+            (true, true) => format!("Lab {lab} is gone."),
+            (false, false) => format!("Lab {lab} is down."),
+            (false, true) => format!("Lab {lab} is down and its data is removed."),
+        };
+        match data {
+            Some(path) => format!(
+                "{what} Its data stays in {}; `vaultlab down --volumes` removes it.\n",
+                path.display()
+            ),
+            None => format!("{what}\n"),
+        }
+    });
+    Ok(ExitCode::SUCCESS)
+}

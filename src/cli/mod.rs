@@ -1,0 +1,69 @@
+//! The command line: arguments become plain settings, commands call the library, a printer shows
+//! the result. Nothing else lives here.
+
+mod args;
+mod commands;
+mod printer;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use args::Cli;
+
+/// Runs the program with these arguments (the first is its name) and gives its exit code.
+pub async fn run(arguments: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(go_style(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => ExitCode::from(2),
+            };
+        }
+    };
+    match commands::run(cli).await {
+        Ok(code) => code,
+        Err(error) => {
+            printer::print_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// `vaultlab server` takes the options of `vault server`, which Go writes with one dash:
+/// `-config=FILE`.
+fn go_style(arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_none_or(|command| command != "server") {
+        return arguments;
+    }
+    let double = |argument: OsString| match argument.to_str() {
+        Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
+            format!("-{text}").into()
+        }
+        _ => argument,
+    };
+    arguments.into_iter().map(double).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn one_dash_is_enough_for_the_server() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(go_style(words("vaultlab server -config=x -h")), words("vaultlab server --config=x -h"));
+        assert_eq!(go_style(words("vaultlab logs -fx")), words("vaultlab logs -fx"));
+    }
+}

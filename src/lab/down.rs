@@ -1,0 +1,70 @@
+//! `down`: the lab's services stop; its data stays unless told otherwise.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use futures_util::future::try_join_all;
+use serde::Serialize;
+
+use super::up::GRACE;
+use super::{Lab, LabError};
+use crate::report::Outcome;
+use crate::runtime::RuntimeError;
+use crate::state::Manifest;
+
+/// What becomes of a lab's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// It stays, and the next `up` goes on with it.
+    Keep,
+    /// It is removed, with the keys and everything else the lab keeps on disk.
+    Remove,
+}
+
+/// What `down` did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Down {
+    /// The lab.
+    pub lab: String,
+    /// The services that were stopped.
+    pub stopped: Vec<String>,
+    /// Where the data is; `None` when there is none (any more).
+    pub data: Option<PathBuf>,
+}
+
+impl Lab {
+    /// Stops the lab. A lab that is not there is no error.
+    pub async fn down(&self, data: Data) -> Result<Down, LabError> {
+        let nothing = Down { lab: self.name().into(), stopped: Vec::new(), data: None };
+        if !self.dir.exists() {
+            return Ok(nothing);
+        }
+        let _lock = self.lock("down").await?;
+        let runtime = self.runtime()?;
+        // What the lab file names now and what ran when it was last brought up may differ.
+        let mut names: BTreeSet<String> = self.services().iter().map(|s| s.name().to_owned()).collect();
+        names.extend(Manifest::load(&self.dir)?.into_iter().flat_map(|m| m.services.into_keys()));
+        let stopped = try_join_all(names.into_iter().map(|name| {
+            let (runtime, report) = (runtime.as_ref(), &self.report);
+            async move {
+                let work = async {
+                    let stopped = runtime.stop(&name, GRACE).await?;
+                    if data == Data::Remove {
+                        runtime.remove(&name).await?;
+                    }
+                    let outcome = if stopped { Outcome::changed("") } else { Outcome::Unchanged };
+                    Ok::<_, RuntimeError>((outcome, stopped))
+                };
+                let stopped =
+                    report.step(&format!("stop {name}"), &format!("Stop {name}"), &[], work).await?;
+                Ok::<_, LabError>(stopped.then_some(name))
+            }
+        }))
+        .await?;
+        if data == Data::Remove {
+            self.dir.remove()?;
+        }
+        let kept = (data == Data::Keep).then(|| self.dir.path().to_path_buf());
+        Ok(Down { data: kept, stopped: stopped.into_iter().flatten().collect(), ..nothing })
+    }
+}

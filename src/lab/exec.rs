@@ -1,0 +1,236 @@
+//! Running a program with the lab in its environment.
+
+use std::ffi::OsString;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::env::apply_map;
+use super::{LabError, RoleCredential, RunningLab, Variable};
+use crate::secret::Secret;
+use crate::spec::model::Engine;
+use crate::vault::{AppRolePair, Client};
+
+/// What a program gets.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOptions {
+    /// The token is that of this AppRole, and the leases are those its policies allow, instead of
+    /// a token that may do everything and a lease for every role.
+    pub approle: Option<String>,
+    /// Only these roles.
+    pub roles: Vec<String>,
+    /// `NEW=EXISTING` pairs: variables under the application's own names.
+    pub map: Vec<(String, String)>,
+}
+
+impl RunningLab {
+    /// Runs `program` with Vault's address, a token, and one coherent lease pair per role in its
+    /// environment. Signals to this process are passed on; leases are renewed while it runs, and
+    /// the token and every lease made with it are revoked when it ends.
+    pub async fn exec(
+        &self,
+        program: &OsString,
+        arguments: &[OsString],
+        options: &ExecOptions,
+    ) -> Result<ExitStatus, LabError> {
+        let session = Session::open(self, options).await?;
+        let result = session.run(program, arguments).await;
+        let closed = session.close().await;
+        let status = result?;
+        closed?;
+        Ok(status)
+    }
+
+    /// Runs the database's own client (`psql`, `mariadb` or `mysql`) with a fresh credential of
+    /// `role`, which is revoked when the client ends.
+    pub async fn connect(&self, role: &str, arguments: &[OsString]) -> Result<ExitStatus, LabError> {
+        let credential = self.credential(role).await?;
+        let result = self.run_client(&credential, arguments).await;
+        self.revoke(&credential).await?;
+        result
+    }
+
+    async fn run_client(
+        &self,
+        credential: &RoleCredential,
+        arguments: &[OsString],
+    ) -> Result<ExitStatus, LabError> {
+        let RoleCredential { endpoint, database, username, password, .. } = credential;
+        let (program, mut command) = match credential.engine {
+            Engine::Postgres => {
+                let mut command = Command::new("psql");
+                command
+                    .env("PGHOST", &endpoint.host)
+                    .env("PGPORT", endpoint.port.to_string())
+                    .env("PGDATABASE", database)
+                    .env("PGUSER", username)
+                    .env("PGPASSWORD", password.expose());
+                ("psql", command)
+            }
+            Engine::Mysql(_) => {
+                let program = if which::which("mariadb").is_ok() { "mariadb" } else { "mysql" };
+                let mut command = Command::new(program);
+                command
+                    .args(["--protocol=tcp", "--host", &endpoint.host, "--port", &endpoint.port.to_string()])
+                    .args(["--user", username, "--database", database])
+                    .env("MYSQL_PWD", password.expose());
+                (program, command)
+            }
+        };
+        command.args(arguments);
+        wait_passing_signals(spawn(program, &mut command)?).await
+    }
+}
+
+/// A token of the program's own and the leases made with it.
+struct Session<'a> {
+    lab: &'a RunningLab,
+    vault: Client,
+    credentials: Vec<RoleCredential>,
+    variables: Vec<Variable>,
+}
+
+impl<'a> Session<'a> {
+    async fn open(lab: &'a RunningLab, options: &ExecOptions) -> Result<Self, LabError> {
+        let token = match &options.approle {
+            None => lab.vault().create_token("vaultlab exec").await?,
+            Some(name) => lab.login(name).await?,
+        };
+        let vault = lab.vault().with_token(token.clone());
+        let mut session = Self { lab, vault, credentials: Vec::new(), variables: lab.variables() };
+        let ready = session.prepare(token, options).await;
+        if ready.is_err() {
+            // The first error is the one to tell.
+            let _ = session.close().await;
+            ready?;
+            unreachable!("an error was there");
+        }
+        Ok(session)
+    }
+
+    async fn prepare(&mut self, token: Secret, options: &ExecOptions) -> Result<(), LabError> {
+        for variable in &mut self.variables {
+            if variable.name == "VAULT_TOKEN" {
+                variable.value = token.clone();
+            }
+        }
+        for (database, role) in self.lab.lab().spec().roles() {
+            if !options.roles.is_empty() && !options.roles.contains(&role.name) {
+                continue;
+            }
+            if options.approle.is_some() {
+                let path = format!("{}/creds/{}", database.mount, role.name);
+                if !self.vault.capabilities(&path).await?.iter().any(|c| c == "read") {
+                    continue;
+                }
+            }
+            let credential = self.lab.credential_with(&self.vault, &role.name).await?;
+            self.variables.extend(credential.variables());
+            self.credentials.push(credential);
+        }
+        for role in &options.roles {
+            self.lab.role(role)?;
+        }
+        apply_map(&mut self.variables, &options.map)
+    }
+
+    async fn run(&self, program: &OsString, arguments: &[OsString]) -> Result<ExitStatus, LabError> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        for variable in &self.variables {
+            command.env(&variable.name, variable.value.expose());
+        }
+        let child = spawn(&program.to_string_lossy(), &mut command)?;
+        tokio::select! {
+            status = wait_passing_signals(child) => status,
+            never = self.keep_renewed() => match never {},
+        }
+    }
+
+    /// Renews token and leases when two thirds of the shortest TTL are over. A lease ends at its
+    /// maximum all the same; that is the role's own rule.
+    async fn keep_renewed(&self) -> std::convert::Infallible {
+        let shortest = self.credentials.iter().map(|c| c.lease_duration).min().unwrap_or(600).max(3);
+        loop {
+            tokio::time::sleep(Duration::from_secs(shortest * 2 / 3)).await;
+            if let Err(error) = self.vault.renew_self().await {
+                tracing::warn!(%error, "cannot renew the token");
+            }
+            for credential in &self.credentials {
+                if let Err(error) = self.vault.renew_lease(&credential.lease_id, None).await {
+                    tracing::warn!(%error, role = credential.role, "cannot renew the lease");
+                }
+            }
+        }
+    }
+
+    /// Revokes the leases, waiting for each account to be gone, and then the token with whatever
+    /// else the program made with it.
+    async fn close(&self) -> Result<(), LabError> {
+        for credential in &self.credentials {
+            self.lab.revoke(credential).await?;
+        }
+        Ok(self.vault.revoke_self().await?)
+    }
+}
+
+impl RunningLab {
+    /// Logs in as an AppRole with the pair that is delivered for it.
+    pub async fn login(&self, approle: &str) -> Result<Secret, LabError> {
+        let Some(found) = self.summary().approles.into_iter().find(|a| a.name == approle) else {
+            return Err(LabError::UnknownAppRole {
+                lab: self.lab().name().into(),
+                approle: approle.into(),
+                known: self.lab().spec().approles.iter().map(|a| a.name.clone()).collect(),
+            });
+        };
+        let read = |path: std::path::PathBuf| {
+            std::fs::read_to_string(&path)
+                .map(|text| Secret::new(text.trim()))
+                .map_err(|source| LabError::File { operation: "read", path, source })
+        };
+        let pair = AppRolePair { role_id: read(found.role_id_file)?, secret_id: read(found.secret_id_file)? };
+        Ok(self.vault().login_approle(&pair).await?.client_token)
+    }
+}
+
+fn spawn(program: &str, command: &mut Command) -> Result<Child, LabError> {
+    command.spawn().map_err(|source| LabError::Program { program: program.into(), source })
+}
+
+/// Waits for the child, passing on the signals this process gets. From a terminal, Ctrl-C and
+/// Ctrl-\ reach the child by themselves: it is in the same process group.
+async fn wait_passing_signals(mut child: Child) -> Result<ExitStatus, LabError> {
+    let failed = |source| LabError::Program { program: "the program".into(), source };
+    let on = |kind: SignalKind| signal(kind).map_err(failed);
+    let mut hangup = on(SignalKind::hangup())?;
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut quit = on(SignalKind::quit())?;
+    let mut terminate = on(SignalKind::terminate())?;
+    let mut user1 = on(SignalKind::user_defined1())?;
+    let mut user2 = on(SignalKind::user_defined2())?;
+    let from_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(nix::unistd::Pid::from_raw);
+    let got = async |signal: &mut Signal| {
+        if signal.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    };
+    loop {
+        let (received, by_terminal) = tokio::select! {
+            status = child.wait() => return status.map_err(failed),
+            () = got(&mut hangup) => (nix::sys::signal::SIGHUP, false),
+            () = got(&mut interrupt) => (nix::sys::signal::SIGINT, from_terminal),
+            () = got(&mut quit) => (nix::sys::signal::SIGQUIT, from_terminal),
+            () = got(&mut terminate) => (nix::sys::signal::SIGTERM, false),
+            () = got(&mut user1) => (nix::sys::signal::SIGUSR1, false),
+            () = got(&mut user2) => (nix::sys::signal::SIGUSR2, false),
+        };
+        if let (Some(pid), false) = (pid, by_terminal) {
+            // It may have ended in this moment; then `wait` says so.
+            let _ = nix::sys::signal::kill(pid, received);
+        }
+    }
+}

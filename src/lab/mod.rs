@@ -1,0 +1,35 @@
+//! The lab as a whole: what the commands and a test-suite's fixture both call.
+//!
+//! ```no_run
+//! # async fn f() -> Result<(), vaultlab::LabError> {
+//! use vaultlab::Lab;
+//!
+//! let lab = Lab::open("lab/vaultlab.yaml")?.up().await?;
+//! let reader = lab.credential("pg-read").await?;
+//! println!("{} answers at {}", reader.username, lab.vault().address());
+//! lab.down().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod down;
+mod env;
+mod error;
+mod exec;
+mod files;
+mod logs;
+mod open;
+mod running;
+mod runtimes;
+mod status;
+mod undo;
+mod up;
+
+pub use down::{Data, Down};
+pub use env::{EnvFormat, Variable, apply_map, render};
+pub use error::LabError;
+pub use exec::ExecOptions;
+pub use files::{Written, write_shipped_lab};
+pub use open::{Lab, LabOptions};
+pub use running::{AppRoleInfo, DatabaseInfo, RoleCredential, RunningLab, UpSummary, VaultInfo};
+pub use status::{LabStatus, LabSummary, ServiceStatus, VaultStatus, list};

@@ -1,0 +1,139 @@
+//! Which lab is meant, and how it is to be worked on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::LabError;
+use crate::report::Report;
+use crate::runtime::Runtime;
+use crate::service::Service;
+use crate::spec::LabSpec;
+use crate::spec::model::{Origin, RuntimeChoice};
+use crate::state::{Home, LabDir, Manifest};
+
+/// How a lab is found and worked on. The default is what `vaultlab` without options does.
+#[derive(Debug, Clone, Default)]
+pub struct LabOptions {
+    /// The lab file; without one `vaultlab.yaml` and `lab/vaultlab.yaml` are looked for, then the
+    /// lab inside the program is used.
+    pub file: Option<PathBuf>,
+    /// The lab's name, instead of the one in its file.
+    pub name: Option<String>,
+    /// Where labs are kept, instead of `$VAULTLAB_HOME` or the XDG state folder.
+    pub home: Option<PathBuf>,
+    /// Where services run, instead of what the lab file says.
+    pub runtime: Option<RuntimeChoice>,
+    /// The `vaultlab` program that serves the embedded server; by default this program.
+    pub program: Option<PathBuf>,
+    /// How long `up` may take; by default [`LabOptions::DEFAULT_TIMEOUT`].
+    pub timeout: Option<Duration>,
+    /// Whether everything is left as it is when `up` fails.
+    pub retain: bool,
+}
+
+impl LabOptions {
+    /// How long `up` may take unless told otherwise.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+}
+
+/// A lab as described, running or not.
+#[derive(Clone)]
+pub struct Lab {
+    pub(super) spec: Arc<LabSpec>,
+    pub(super) dir: LabDir,
+    pub(super) home: Home,
+    pub(super) options: LabOptions,
+    pub(super) report: Report,
+}
+
+impl Lab {
+    /// The lab of a lab file.
+    pub fn open(file: impl AsRef<Path>) -> Result<Self, LabError> {
+        Self::with(LabOptions { file: Some(file.as_ref().into()), ..LabOptions::default() }, Report::silent())
+    }
+
+    /// The lab these options mean; what happens to it is told to `report`.
+    pub fn with(options: LabOptions, report: Report) -> Result<Self, LabError> {
+        crate::install_crypto_provider();
+        let home = match &options.home {
+            Some(path) => Home::at(path)?,
+            None => Home::discover()?,
+        };
+        let mut spec = find_spec(&options, &home)?;
+        if let Some(name) = &options.name {
+            spec.name.clone_from(name);
+        }
+        if let Some(runtime) = options.runtime {
+            spec.runtime = runtime;
+        }
+        let dir = home.lab(&spec.name)?;
+        Ok(Self { spec: Arc::new(spec), dir, home, options, report })
+    }
+
+    /// The same lab under another name: with services, keys and data of its own.
+    pub fn named(&self, name: &str) -> Result<Self, LabError> {
+        let mut spec = LabSpec::clone(&self.spec);
+        name.clone_into(&mut spec.name);
+        Ok(Self { dir: self.home.lab(name)?, spec: Arc::new(spec), ..self.clone() })
+    }
+
+    /// The lab's name.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What the lab file says.
+    pub fn spec(&self) -> &LabSpec {
+        &self.spec
+    }
+
+    /// Where the lab is kept.
+    pub fn dir(&self) -> &LabDir {
+        &self.dir
+    }
+
+    /// Where what happens is told.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.options.timeout.unwrap_or(LabOptions::DEFAULT_TIMEOUT)
+    }
+
+    /// The services the lab file declares, Vault first.
+    pub(super) fn services(&self) -> Vec<Service> {
+        let databases = self.spec.databases.iter().cloned().map(Service::Database);
+        std::iter::once(Service::Vault(self.spec.vault.clone())).chain(databases).collect()
+    }
+
+    pub(super) fn runtime(&self) -> Result<Arc<dyn Runtime>, LabError> {
+        super::runtimes::select(&self.home, &self.dir, self.spec.runtime, &self.options)
+    }
+}
+
+/// The lab file named; else, for a lab that exists under the name asked for, the one it was made
+/// from; else the one of this folder; else the lab inside the program.
+fn find_spec(options: &LabOptions, home: &Home) -> Result<LabSpec, LabError> {
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    if let (None, Some(name)) = (&options.file, &options.name)
+        && let Some(manifest) = Manifest::load(&home.lab(name)?)?
+    {
+        return match manifest.lab_file {
+            Some(file) => Ok(LabSpec::load(&file)?),
+            None => Ok(LabSpec::builtin()?),
+        };
+    }
+    Ok(LabSpec::discover(options.file.as_deref(), &here)?)
+}
+
+impl Lab {
+    /// The file the lab comes from; `None` for the one inside the program.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.spec.origin {
+            Origin::File(path) => Some(path),
+            Origin::BuiltIn => None,
+        }
+    }
+}

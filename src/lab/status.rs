@@ -1,0 +1,166 @@
+//! `status` and `ls`: how labs are, without changing anything.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Lab, LabError};
+use crate::runtime::ServiceState;
+use crate::service::VAULT;
+use crate::state::{Home, KeyStore, Manifest};
+use crate::vault::Client;
+
+/// How a lab is.
+#[derive(Debug, Clone, Serialize)]
+pub struct LabStatus {
+    /// The lab.
+    pub lab: String,
+    /// The lab file; `None` for the lab inside the program.
+    pub file: Option<std::path::PathBuf>,
+    /// Where the lab is kept.
+    pub folder: std::path::PathBuf,
+    /// Whether it was ever brought up.
+    pub exists: bool,
+    /// Where its services run.
+    pub runtime: Option<&'static str>,
+    /// Every service.
+    pub services: Vec<ServiceStatus>,
+    /// What Vault says; `None` when it does not run.
+    pub vault: Option<VaultStatus>,
+    /// Roles that credentials can be had for.
+    pub roles: Vec<String>,
+    /// AppRoles.
+    pub approles: Vec<String>,
+}
+
+impl LabStatus {
+    /// Whether every service runs and Vault is unsealed.
+    pub fn is_up(&self) -> bool {
+        self.services.iter().all(|s| s.state == "running") && self.vault.as_ref().is_some_and(|v| !v.sealed)
+    }
+}
+
+/// How a service is.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// `vault`, `postgres` or `mysql`.
+    pub kind: &'static str,
+    /// `running`, `stopped` or `absent`.
+    pub state: &'static str,
+    /// `host:port`, when it runs.
+    pub address: Option<String>,
+    /// Its process, where the runtime has one to tell.
+    pub pid: Option<u32>,
+    /// Since when it runs.
+    pub since: Option<Timestamp>,
+}
+
+/// What Vault says of itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct VaultStatus {
+    /// Its address.
+    pub address: String,
+    /// Its version.
+    pub version: String,
+    /// Whether `sys/init` was done.
+    pub initialized: bool,
+    /// Whether it is sealed.
+    pub sealed: bool,
+    /// Whether the lab's key store has keys for it.
+    pub keys: bool,
+}
+
+impl Lab {
+    /// How the lab is.
+    pub async fn status(&self) -> Result<LabStatus, LabError> {
+        let exists = self.dir.manifest().exists();
+        let mut status = LabStatus {
+            lab: self.name().into(),
+            file: self.file().map(Into::into),
+            folder: self.dir.path().into(),
+            exists,
+            runtime: None,
+            services: Vec::new(),
+            vault: None,
+            roles: self.spec.roles().map(|(_, role)| role.name.clone()).collect(),
+            approles: self.spec.approles.iter().map(|approle| approle.name.clone()).collect(),
+        };
+        if !exists {
+            return Ok(status);
+        }
+        let runtime = self.runtime()?;
+        status.runtime = Some(runtime.kind().as_str());
+        for service in self.services() {
+            let (state, address, pid, since) = match runtime.state(service.name()).await? {
+                ServiceState::Absent => ("absent", None, None, None),
+                ServiceState::Stopped => ("stopped", None, None, None),
+                ServiceState::Running { pid, since, endpoint } => {
+                    ("running", Some(endpoint.to_string()), pid, since)
+                }
+            };
+            status.services.push(ServiceStatus {
+                name: service.name().into(),
+                kind: service.kind().as_str(),
+                state,
+                address,
+                pid,
+                since,
+            });
+        }
+        let vault = status.services.iter().find(|s| s.name == VAULT).and_then(|s| s.address.clone());
+        if let Some(address) = vault {
+            let client = Client::new(&format!("http://{address}"))?;
+            // A Vault that runs but does not answer is told as not there, not as a failure to look.
+            status.vault = client.health().await.ok().map(|health| VaultStatus {
+                address: client.address().into(),
+                version: health.version,
+                initialized: health.initialized,
+                sealed: health.sealed,
+                keys: KeyStore::of(&self.dir).path().exists(),
+            });
+        }
+        Ok(status)
+    }
+}
+
+/// One line of `ls`.
+#[derive(Debug, Clone, Serialize)]
+pub struct LabSummary {
+    /// The lab.
+    pub lab: String,
+    /// `up`, `partly up`, `down`, or why it cannot be told.
+    pub state: String,
+    /// Where its services run.
+    pub runtime: String,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// The lab file; `None` for the lab inside the program.
+    pub file: Option<std::path::PathBuf>,
+}
+
+/// Every lab of this home. One that cannot be read is listed with the reason.
+pub async fn list(home: &Home) -> Result<Vec<LabSummary>, LabError> {
+    let mut labs = Vec::new();
+    for dir in home.labs()? {
+        let mut summary = LabSummary {
+            lab: dir.name().into(),
+            state: String::new(),
+            runtime: String::new(),
+            created_at: None,
+            file: None,
+        };
+        match Manifest::load(&dir) {
+            Ok(Some(manifest)) => {
+                summary.state = super::runtimes::state_of(home, &dir, &manifest).await;
+                summary.runtime = manifest.runtime;
+                summary.created_at = Some(manifest.created_at);
+                summary.file = manifest.lab_file;
+            }
+            Ok(None) => summary.state = "never up".into(),
+            Err(error) => summary.state = error.to_string(),
+        }
+        labs.push(summary);
+    }
+    Ok(labs)
+}

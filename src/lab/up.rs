@@ -1,0 +1,265 @@
+//! `up`: from nothing, or from anything a crash may have left, to a lab whose credentials are proven.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::sync::SetOnce;
+use tokio::time::Instant;
+
+use super::{DatabaseInfo, Lab, LabError, RunningLab, undo};
+use crate::database::Target;
+use crate::provision::{
+    self, AppRoleStep, AuditStep, AuthStep, ConnectionStep, DatabaseTarget, EngineStep, Opened, PolicyStep,
+    ProvisionError, RoleStep, converge,
+};
+use crate::report::{EventKind, JsonLines, Outcome};
+use crate::runtime::{Running, Runtime};
+use crate::service::{Service, VAULT};
+use crate::spec::model::{AppRoleSpec, DatabaseSpec, RootRotation};
+use crate::state::{KeyStore, LabLock, Manifest};
+use crate::vault::Client;
+
+impl Lab {
+    /// Brings the lab up, or reconciles one that is up.
+    pub async fn up(&self) -> Result<RunningLab, LabError> {
+        self.up_unless(std::future::pending()).await
+    }
+
+    /// [`Lab::up`], given up when `interrupt` comes. What this call started is undone on failure,
+    /// unless the options say to retain it; a lab that was there before keeps its data.
+    pub async fn up_unless(&self, interrupt: impl Future<Output = ()>) -> Result<RunningLab, LabError> {
+        let mut interrupt = std::pin::pin!(interrupt);
+        let deadline = Instant::now() + self.timeout();
+        let lock = tokio::select! {
+            lock = self.lock("up") => lock?,
+            () = &mut interrupt => return Err(LabError::Interrupted),
+        };
+        self.keep_events()?;
+        let runtime = self.runtime()?;
+        let before = undo::Before::look(self, runtime.as_ref()).await?;
+        self.save_manifest(runtime.as_ref())?;
+        let result = tokio::select! {
+            result = self.bring_up(runtime.as_ref(), deadline) => result,
+            () = tokio::time::sleep_until(deadline) => Err(LabError::Timeout {
+                lab: self.name().into(),
+                seconds: self.timeout().as_secs(),
+                step: self.report.running_steps().join(", "),
+            }),
+            () = &mut interrupt => Err(LabError::Interrupted),
+        };
+        if let Err(error) = &result {
+            if let [_, ..] = error.service_log() {
+                let lines = error.service_log().to_vec();
+                self.report.emit(EventKind::ServiceLog { service: error.service().into(), lines });
+            }
+            if self.options.retain {
+                self.report.note(format!("kept as it is (--retain): {}", self.dir.path().display()));
+            } else {
+                before.restore(self, runtime.as_ref()).await;
+            }
+        }
+        drop(lock);
+        result
+    }
+
+    pub(crate) async fn lock(&self, purpose: &str) -> Result<LabLock, LabError> {
+        let tell =
+            |holder: &_| self.report.note(format!("waiting for {holder} to finish with lab {}", self.name()));
+        Ok(LabLock::acquire(&self.dir, purpose, self.timeout(), tell).await?)
+    }
+
+    /// Adds what happens from now on to the lab's `events.jsonl`.
+    fn keep_events(&self) -> Result<(), LabError> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let path = self.dir.events();
+        let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let file = file.map_err(|source| LabError::File { operation: "open", path, source })?;
+        self.report.attach(Box::new(JsonLines::new(file)));
+        Ok(())
+    }
+
+    /// Where the lab comes from is known from the first moment on, so that a crash at any point
+    /// leaves something `down` can find.
+    fn save_manifest(&self, runtime: &dyn Runtime) -> Result<(), LabError> {
+        let file = self.file().map(Into::into);
+        let mut manifest = Manifest::load(&self.dir)?
+            .unwrap_or_else(|| Manifest::new(runtime.kind().as_str(), file.clone()));
+        manifest.lab_file = file;
+        manifest.runtime = runtime.kind().as_str().into();
+        Ok(manifest.save(&self.dir)?)
+    }
+
+    async fn bring_up(&self, runtime: &dyn Runtime, deadline: Instant) -> Result<RunningLab, LabError> {
+        let mounted = SetOnce::new();
+        let databases = self.spec.databases.iter().map(|spec| async {
+            let running =
+                runtime.ensure_running(&Service::Database(spec.clone()), &self.report, deadline).await?;
+            let root = mounted.wait().await;
+            let info = DatabaseInfo::new(spec, &running.endpoint);
+            self.connect_and_prove(root, spec, running).await?;
+            Ok::<_, LabError>(info)
+        });
+        let vault = async {
+            let (running, opened) = self.open_vault(runtime, deadline).await?;
+            self.audit(&opened.root, &running).await?;
+            self.mount(&opened.root).await?;
+            self.roles(&opened.root).await?;
+            // There is no other setter, so this cannot fail.
+            let _ = mounted.set(opened.root.clone());
+            self.policies_and_approles(&opened.root).await?;
+            Ok::<_, LabError>((running, opened))
+        };
+        let ((running, opened), databases) = tokio::try_join!(vault, try_join_all(databases))?;
+        Ok(RunningLab::new(self.clone(), opened.root, runtime.kind(), &running, databases))
+    }
+
+    async fn open_vault(
+        &self,
+        runtime: &dyn Runtime,
+        deadline: Instant,
+    ) -> Result<(Running, Opened), LabError> {
+        let service = Service::Vault(self.spec.vault.clone());
+        let store = KeyStore::of(&self.dir);
+        for attempt in 0.. {
+            let running = runtime.ensure_running(&service, &self.report, deadline).await?;
+            let client = Client::new(&format!("http://{}", running.endpoint))?;
+            match provision::open_vault(&client, &self.spec.vault, &store, &self.report).await {
+                Ok(opened) => return Ok((running, opened)),
+                Err(ProvisionError::KeysLost) if attempt == 0 => {
+                    self.report.warn(
+                        "an earlier `up` died while it initialised Vault, before the keys were saved: starting Vault anew",
+                    );
+                    runtime.remove(VAULT).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ProvisionError::KeysLost.into())
+    }
+
+    async fn audit(&self, root: &Client, running: &Running) -> Result<(), LabError> {
+        let Some(audit) = &self.spec.vault.audit else { return Ok(()) };
+        let file = format!("{}/{}", running.log_folder, audit.file);
+        let step = AuditStep { path: audit.path.clone(), file };
+        let work = async { Ok::<_, ProvisionError>((converge(root, [step]).await?, ())) };
+        Ok(self.report.step("audit device", "Enable the audit device", &["unseal vault"], work).await?)
+    }
+
+    async fn mount(&self, root: &Client) -> Result<(), LabError> {
+        let mut paths: Vec<&str> = self.spec.databases.iter().map(|d| d.mount.as_str()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let engines = paths.into_iter().map(|path| EngineStep { path: path.into() });
+        let work = async { Ok::<_, ProvisionError>((converge(root, engines).await?, ())) };
+        let after = ["audit device", "unseal vault"];
+        Ok(self.report.step("secrets engine", "Enable the database secrets engine", &after, work).await?)
+    }
+
+    /// Roles need no connection yet: they are there when the databases are.
+    async fn roles(&self, root: &Client) -> Result<(), LabError> {
+        let steps = self.spec.roles().map(|(database, role)| RoleStep { database, role });
+        let work = async { Ok::<_, ProvisionError>((converge(root, steps).await?, ())) };
+        Ok(self.report.step("roles", "Write the database roles", &["secrets engine"], work).await?)
+    }
+
+    /// Policies before the AppRoles that name them; both need no database.
+    async fn policies_and_approles(&self, root: &Client) -> Result<(), LabError> {
+        let report = &self.report;
+        let policies = async {
+            let steps = self.spec.policies.iter().map(PolicyStep);
+            Ok::<_, ProvisionError>((converge(root, steps).await?, ()))
+        };
+        report.step("policies", "Write the policies", &["secrets engine"], policies).await?;
+        let approles = async {
+            let method = converge(root, [AuthStep]).await?;
+            let roles = converge(root, self.spec.approles.iter().map(AppRoleStep)).await?;
+            Ok::<_, ProvisionError>((if roles == Outcome::Unchanged { method } else { roles }, ()))
+        };
+        report.step("approles", "Write the AppRoles", &["policies"], approles).await?;
+        try_join_all(self.spec.approles.iter().map(|spec| self.deliver(root, spec))).await?;
+        Ok(())
+    }
+
+    async fn deliver(&self, root: &Client, spec: &AppRoleSpec) -> Result<(), LabError> {
+        let name = format!("deliver {}", spec.name);
+        let title = format!("Deliver role_id and secret_id of {}", spec.name);
+        let delivered =
+            self.report.step(&name, &title, &["approles"], provision::deliver(root, spec, &self.dir)).await?;
+        let prove = async {
+            let token = root.with_token(delivered.login.client_token.clone());
+            let roles =
+                self.spec.roles().map(|(database, role)| (database.mount.as_str(), role.name.as_str()));
+            let access = provision::prove_approle(&token, roles).await;
+            token.revoke_self().await?;
+            let access = access?;
+            let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let detail = format!("may: {}; refused: {}", list(&access.allowed), list(&access.refused));
+            Ok::<_, ProvisionError>((Outcome::proven(detail), ()))
+        };
+        let title = format!("Prove what {} may do", spec.name);
+        Ok(self.report.step(&format!("prove {}", spec.name), &title, &[&name], prove).await?)
+    }
+
+    /// Everything Vault and one database need of each other.
+    async fn connect_and_prove(
+        &self,
+        root: &Client,
+        spec: &DatabaseSpec,
+        running: Running,
+    ) -> Result<(), LabError> {
+        let Some(accounts) = running.accounts else {
+            return Err(ProvisionError::not_proven(&spec.name, "the runtime knows no accounts of it").into());
+        };
+        let mut target = DatabaseTarget {
+            spec,
+            from_host: Target {
+                engine: spec.engine,
+                endpoint: running.endpoint,
+                database: spec.database.clone(),
+            },
+            accounts,
+        };
+        let [start, connection, rotation] =
+            ["start", "connection", "rotate-root"].map(|verb| format!("{verb} {}", spec.name));
+        let report = &self.report;
+
+        let connect = async {
+            let fresh = root.database_config(&spec.mount, &spec.name).await?.is_none();
+            let password = if fresh {
+                provision::ensure_first_password(&mut target, &self.dir).await?
+            } else {
+                target.accounts.admin.password.clone()
+            };
+            let step = ConnectionStep { spec, from_vault: &running.from_services, password: &password };
+            Ok::<_, ProvisionError>((converge(root, [step]).await?, ()))
+        };
+        let title = format!("Connect Vault to {}", spec.name);
+        report.step(&connection, &title, &[&start, "roles"], connect).await?;
+
+        let mut last = connection.as_str();
+        if spec.root_rotation != RootRotation::Off {
+            let work = async {
+                Ok::<_, ProvisionError>((provision::rotate_root(root, &mut target, &self.dir).await?, ()))
+            };
+            let title = format!("Rotate root of {}", spec.name);
+            report.step(&rotation, &title, &[&connection], work).await?;
+            last = &rotation;
+        }
+        let proofs = spec.roles.iter().map(|role| {
+            let target = &target;
+            async move {
+                let work = async {
+                    let detail = provision::prove_role(root, target, role).await?;
+                    Ok::<_, ProvisionError>((Outcome::proven(detail), ()))
+                };
+                let title = format!("Prove role {}", role.name);
+                report.step(&format!("prove {}", role.name), &title, &[last], work).await
+            }
+        });
+        try_join_all(proofs).await?;
+        Ok(())
+    }
+}
+
+/// How long a service may take to end in an orderly way.
+pub(super) const GRACE: Duration = Duration::from_secs(10);

@@ -1,0 +1,115 @@
+//! `sys/init` and `sys/unseal`.
+
+use std::path::PathBuf;
+
+use super::ProvisionError;
+use crate::report::{Outcome, Report};
+use crate::spec::model::VaultSpec;
+use crate::state::{KeyStore, StateError, VaultKeys, Visibility, write_atomic};
+use crate::vault::{Client, SealStatus, VaultError};
+
+/// An unsealed Vault.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// A client with the root token.
+    pub root: Client,
+    /// Whether it was initialised just now.
+    pub fresh: bool,
+}
+
+/// Initialises Vault if it is new, and unseals it if it is sealed.
+///
+/// # Errors
+/// [`ProvisionError::KeysLost`] asks the caller to wipe this Vault's storage and start again: it was
+/// initialised by a vaultlab that died before the keys were saved, so nothing is in it.
+pub async fn open_vault(
+    vault: &Client,
+    spec: &VaultSpec,
+    store: &KeyStore,
+    report: &Report,
+) -> Result<Opened, ProvisionError> {
+    let (status, fresh) = report
+        .step("init vault", "Initialise Vault", &["start vault"], async {
+            let status = vault.seal_status().await?;
+            if status.initialized {
+                return Ok::<_, ProvisionError>((Outcome::Unchanged, (status, false)));
+            }
+            initialise(vault, spec, store, report).await?;
+            let detail = format!("{} key shares, threshold {}", spec.key_shares, spec.key_threshold);
+            Ok((Outcome::changed(detail), (vault.seal_status().await?, true)))
+        })
+        .await?;
+    let keys = match store.load()? {
+        Some(keys) => keys,
+        None if pending_marker(store).exists() => return Err(ProvisionError::KeysLost),
+        None => return Err(ProvisionError::KeysMissing { store: store.path().into() }),
+    };
+    report
+        .step("unseal vault", "Unseal Vault", &["init vault"], async {
+            if !status.sealed {
+                return Ok((Outcome::Unchanged, ()));
+            }
+            unseal(vault, &status, &keys, store).await?;
+            Ok::<_, ProvisionError>((Outcome::changed(""), ()))
+        })
+        .await?;
+    let root = vault.with_token(keys.root_token);
+    if !root.token_is_valid().await? {
+        return Err(ProvisionError::RootTokenRefused { store: store.path().into() });
+    }
+    Ok(Opened { root, fresh })
+}
+
+async fn initialise(
+    vault: &Client,
+    spec: &VaultSpec,
+    store: &KeyStore,
+    report: &Report,
+) -> Result<(), ProvisionError> {
+    if store.load()?.is_some() {
+        // Storage in memory after a restart, or a data folder removed by hand.
+        report
+            .warn("Vault came back empty: it is initialised anew; its former keys are kept in keys.json.old");
+        store.set_aside()?;
+    }
+    store.prove_writable()?;
+    let marker = pending_marker(store);
+    write_atomic(&marker, b"sys/init was about to be called\n", Visibility::Private)?;
+    let keys = vault.init(spec.key_shares, spec.key_threshold).await?;
+    store.save(&VaultKeys::new(keys.keys, spec.key_threshold, keys.root_token))?;
+    std::fs::remove_file(&marker).map_err(|source| StateError::Io {
+        operation: "remove",
+        path: marker,
+        source,
+    })?;
+    Ok(())
+}
+
+/// Stands from before `sys/init` until its keys are saved.
+fn pending_marker(store: &KeyStore) -> PathBuf {
+    store.path().with_extension("pending")
+}
+
+async fn unseal(
+    vault: &Client,
+    status: &SealStatus,
+    keys: &VaultKeys,
+    store: &KeyStore,
+) -> Result<(), ProvisionError> {
+    let wrong = |cause: String| ProvisionError::WrongKeys { store: store.path().into(), cause };
+    if status.progress > 0 {
+        vault.reset_unseal().await?;
+    }
+    for key in keys.unseal_keys.iter().take(status.t.into()) {
+        match vault.unseal(key).await {
+            Ok(status) if !status.sealed => return Ok(()),
+            Ok(_) => {}
+            // A wrong share is noticed only when the threshold is reached.
+            Err(VaultError::Refused { status: 400 | 500, errors, .. }) => {
+                return Err(wrong(errors.join("; ")));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(wrong(format!("it wants {} key shares, {} are there", status.t, keys.unseal_keys.len())))
+}

@@ -1,0 +1,145 @@
+//! Proof that credentials are worth what the lab says, by using them.
+
+use super::{DatabaseTarget, ProvisionError};
+use crate::database::{Check, Login, connect, try_login};
+use crate::spec::model::RoleSpec;
+use crate::state::Credentials;
+use crate::vault::{Client, Credential, VaultError};
+
+/// Gets a credential of a role, logs in with it, runs what it must be able to run, sees the
+/// database refuse what it must not, revokes it, and sees the login refused. Nothing is left.
+///
+/// # Errors
+/// [`ProvisionError::NotProven`] when anything differs; the lease is revoked all the same.
+pub async fn prove_role(
+    vault: &Client,
+    target: &DatabaseTarget<'_>,
+    role: &RoleSpec,
+) -> Result<String, ProvisionError> {
+    let credential = issue(vault, target, role).await?;
+    let account = Credentials::new(credential.username.clone(), credential.password.clone());
+    let used = use_it(target, role, &account).await;
+    let revoked = vault.revoke_lease(&credential.lease_id).await.map_err(|source| ProvisionError::On {
+        what: format!("revoking a credential of role {} ({})", role.name, revocation_origin(role)),
+        source,
+    });
+    used?;
+    revoked?;
+    let gone = try_login(&target.from_host, &account).await;
+    match gone.map_err(ProvisionError::database(&target.spec.name))? {
+        Login::Refused(_) => {}
+        Login::Accepted => {
+            return Err(ProvisionError::not_proven(
+                format!("role {}", role.name),
+                format!("{} can still log in after its lease was revoked", account.username),
+            ));
+        }
+    }
+    let (allowed, refused) = (role.proof.allows.len(), role.proof.refuses.len());
+    Ok(format!("logged in, {allowed} allowed, {refused} refused, revoked"))
+}
+
+fn revocation_origin(role: &RoleSpec) -> &str {
+    role.revocation_statements.as_ref().map_or("Vault's default statements", |text| &text.origin)
+}
+
+/// A credential; a failure names the role, its statements and what the database said.
+async fn issue(
+    vault: &Client,
+    target: &DatabaseTarget<'_>,
+    role: &RoleSpec,
+) -> Result<Credential, ProvisionError> {
+    vault.credential(&target.spec.mount, &role.name).await.map_err(|source| {
+        let SqlIn { origin, text } = SqlIn::of(role);
+        let what = match source {
+            VaultError::Refused { .. } => {
+                format!("a credential of role {} ({origin})\n{text}", role.name)
+            }
+            _ => format!("a credential of role {}", role.name),
+        };
+        ProvisionError::On { what, source }
+    })
+}
+
+/// The creation statements as written: `{{password}}` stands in them, never a password.
+struct SqlIn<'a> {
+    origin: &'a str,
+    text: String,
+}
+
+impl<'a> SqlIn<'a> {
+    fn of(role: &'a RoleSpec) -> Self {
+        let text = role.creation_statements.text.lines().map(|line| format!("    {line}"));
+        Self { origin: &role.creation_statements.origin, text: text.collect::<Vec<_>>().join("\n") }
+    }
+}
+
+async fn use_it(
+    target: &DatabaseTarget<'_>,
+    role: &RoleSpec,
+    account: &Credentials,
+) -> Result<(), ProvisionError> {
+    let failed = |cause: String| Err(ProvisionError::not_proven(format!("role {}", role.name), cause));
+    let mut database =
+        connect(&target.from_host, account).await.map_err(ProvisionError::database(&target.spec.name))?;
+    for sql in &role.proof.allows {
+        match database.check(sql).await {
+            Check::Allowed => {}
+            Check::Refused(refusal) => return failed(format!("it may not run `{sql}`: {refusal}")),
+            Check::Failed(error) => return failed(format!("`{sql}` failed: {error}")),
+        }
+    }
+    for sql in &role.proof.refuses {
+        match database.check(sql).await {
+            Check::Refused(_) => {}
+            Check::Allowed => return failed(format!("it may run `{sql}`, which it must not")),
+            Check::Failed(error) => {
+                return failed(format!(
+                    "`{sql}` failed for another reason than a missing privilege: {error}"
+                ));
+            }
+        }
+    }
+    database.ping().await.map_err(ProvisionError::database(&target.spec.name))?;
+    database.close().await;
+    Ok(())
+}
+
+/// Which roles an AppRole can get credentials of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessProof {
+    /// Roles its policies allow.
+    pub allowed: Vec<String>,
+    /// Roles Vault refuses it.
+    pub refused: Vec<String>,
+}
+
+/// Asks Vault, with a token of the AppRole itself, for the capabilities on every role's
+/// credentials, and asks for one credential it must be refused.
+pub async fn prove_approle<'a>(
+    approle: &Client,
+    roles: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<AccessProof, ProvisionError> {
+    let mut proof = AccessProof { allowed: Vec::new(), refused: Vec::new() };
+    for (mount, role) in roles {
+        let capabilities = approle.capabilities(&format!("{mount}/creds/{role}")).await?;
+        if capabilities.iter().any(|c| c == "read" || c == "root") {
+            proof.allowed.push(role.into());
+            continue;
+        }
+        match approle.credential(mount, role).await {
+            Err(error) if error.is_status(403) => proof.refused.push(role.into()),
+            Err(error) => return Err(error.into()),
+            Ok(credential) => {
+                approle.revoke_lease(&credential.lease_id).await?;
+                return Err(ProvisionError::not_proven(
+                    "AppRole policies",
+                    format!(
+                        "Vault reports no read capability on {mount}/creds/{role}, yet issues a credential"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(proof)
+}

@@ -1,0 +1,158 @@
+//! Root rotation: Vault replaces the password of its own account, and the lab proves it.
+
+use serde_json::json;
+
+use super::{DatabaseTarget, ProvisionError};
+use crate::database::{Login, connect, try_login};
+use crate::report::Outcome;
+use crate::secret::Secret;
+use crate::state::{Accounts, LabDir};
+use crate::vault::{Client, VaultError};
+
+/// Length of a password this program makes.
+const PASSWORD_LENGTH: usize = 24;
+
+/// The password a *new* connection is written with. Normally the one the account was made with;
+/// when the database refuses that (Vault lost its storage after a rotation), the superuser gives
+/// the account a new one.
+pub async fn ensure_first_password(
+    target: &mut DatabaseTarget<'_>,
+    lab: &LabDir,
+) -> Result<Secret, ProvisionError> {
+    let name = &target.spec.name;
+    let login = try_login(&target.from_host, &target.accounts.admin).await;
+    match login.map_err(ProvisionError::database(name))? {
+        Login::Accepted => Ok(target.accounts.admin.password.clone()),
+        Login::Refused(_) => give_new_password(target, lab).await,
+    }
+}
+
+/// Gives Vault's account a new password as the superuser, saved before it is in force.
+async fn give_new_password(target: &mut DatabaseTarget<'_>, lab: &LabDir) -> Result<Secret, ProvisionError> {
+    let name = target.spec.name.clone();
+    let password = Secret::random(PASSWORD_LENGTH);
+    target.accounts.admin.password = password.clone();
+    let mut accounts = Accounts::load(lab)?;
+    accounts.databases.insert(name.clone(), target.accounts.clone());
+    accounts.save(lab)?;
+    let on = || ProvisionError::database(&name);
+    let mut database = connect(&target.from_host, &target.accounts.superuser).await.map_err(on())?;
+    let user = &target.accounts.admin.username;
+    database.set_password(user, &password).await.map_err(on())?;
+    database.close().await;
+    Ok(password)
+}
+
+/// Has Vault replace the password of its account unless that was done before, and proves that the
+/// database refuses the old one over TCP. That Vault can log in with the new one is proven too: by
+/// the credentials asked for next or, when there was nothing to rotate, by one asked for here.
+///
+/// A Vault that was killed in the middle of a rotation can be left with a password the database
+/// does not take; it is given a new one, which is rotated at once.
+pub async fn rotate_root(
+    vault: &Client,
+    target: &mut DatabaseTarget<'_>,
+    lab: &LabDir,
+) -> Result<Outcome, ProvisionError> {
+    // The database itself says whether root was rotated; nothing that could be forgotten does.
+    let locked_out = if old_password_refused(target).await? {
+        if !locked_out(vault, target).await? {
+            return Ok(Outcome::proven("rotated before; the first password is refused"));
+        }
+        true
+    } else {
+        match vault.rotate_root(&target.spec.mount, &target.spec.name).await {
+            Ok(()) => false,
+            Err(error) if is_login_failure(&error) => true,
+            Err(source) => {
+                return Err(ProvisionError::On {
+                    what: format!("root rotation of {}", target.spec.name),
+                    source,
+                });
+            }
+        }
+    };
+    if locked_out {
+        repair(vault, target, lab).await?;
+    }
+    if !old_password_refused(target).await? {
+        return Err(ProvisionError::not_proven(
+            format!("root rotation of {}", target.spec.name),
+            format!(
+                "{} still accepts the old password of {}",
+                target.from_host.endpoint, target.accounts.admin.username
+            ),
+        ));
+    }
+    let detail = if locked_out { "Vault was locked out: repaired, rotated" } else { "old password refused" };
+    Ok(Outcome::changed(detail))
+}
+
+async fn old_password_refused(target: &DatabaseTarget<'_>) -> Result<bool, ProvisionError> {
+    let login = try_login(&target.from_host, &target.accounts.admin).await;
+    let login = login.map_err(ProvisionError::database(&target.spec.name))?;
+    Ok(matches!(login, Login::Refused(_)))
+}
+
+/// Whether the database refuses Vault's own password. Errors of other kinds are left to the proofs
+/// of the roles, which name what is wrong.
+async fn locked_out(vault: &Client, target: &DatabaseTarget<'_>) -> Result<bool, ProvisionError> {
+    let Some(role) = target.spec.roles.first() else { return Ok(false) };
+    match vault.credential(&target.spec.mount, &role.name).await {
+        Ok(credential) => {
+            vault.revoke_lease(&credential.lease_id).await?;
+            Ok(false)
+        }
+        Err(error) => Ok(is_login_failure(&error)),
+    }
+}
+
+/// The superuser gives Vault's account a new password, Vault is told it, and replaces it.
+async fn repair(vault: &Client, target: &mut DatabaseTarget<'_>, lab: &LabDir) -> Result<(), ProvisionError> {
+    hand_over(vault, target, lab).await?;
+    let (mount, name) = (&target.spec.mount, &target.spec.name);
+    let on = |source| ProvisionError::On { what: format!("root rotation of {name}"), source };
+    vault.rotate_root(mount, name).await.map_err(on)
+}
+
+/// Gives Vault's account a new password and tells it to Vault.
+async fn hand_over(
+    vault: &Client,
+    target: &mut DatabaseTarget<'_>,
+    lab: &LabDir,
+) -> Result<(), ProvisionError> {
+    let password = give_new_password(target, lab).await?;
+    let (mount, name) = (&target.spec.mount, &target.spec.name);
+    let settings = json!({ "username": target.accounts.admin.username, "password": password.expose() });
+    let on = |source| ProvisionError::On { what: format!("connection {name}"), source };
+    vault.write_database_config(mount, name, &settings).await.map_err(on)
+}
+
+/// Rotates root of a connection that is in use, with an old password that is known: the superuser
+/// gives Vault's account one, Vault is told it, it works, Vault replaces it, and it no longer works.
+pub async fn rotate_root_again(
+    vault: &Client,
+    target: &mut DatabaseTarget<'_>,
+    lab: &LabDir,
+) -> Result<(), ProvisionError> {
+    let subject = format!("root rotation of {}", target.spec.name);
+    hand_over(vault, target, lab).await?;
+    if old_password_refused(target).await? {
+        return Err(ProvisionError::not_proven(subject, "the password is refused before it is rotated"));
+    }
+    let (mount, name) = (&target.spec.mount, &target.spec.name);
+    let on = |source| ProvisionError::On { what: subject.clone(), source };
+    vault.rotate_root(mount, name).await.map_err(on)?;
+    if !old_password_refused(target).await? {
+        return Err(ProvisionError::not_proven(subject, "the old password still works"));
+    }
+    Ok(())
+}
+
+/// Whether a database refused the login of Vault itself: SQLSTATE 28P01 or 28000, MySQL's 1045, as
+/// Vault's plugins pass them on.
+fn is_login_failure(error: &VaultError) -> bool {
+    let VaultError::Refused { errors, .. } = error else { return false };
+    let signs = ["28P01", "28000", "password authentication failed", "Error 1045", "Access denied for user"];
+    errors.iter().any(|error| signs.iter().any(|sign| error.contains(sign)))
+}

@@ -1,0 +1,166 @@
+//! What users do wrong, and what goes wrong for them.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use support::{TestLab, databases, text};
+
+/// A lab with one PostgreSQL and one role whose parts can be spoiled.
+fn small_lab(create: &str, extra: &str) -> String {
+    format!(
+        "apiVersion: vaultlab/v1
+name: small
+databases:
+  - name: db
+    engine: postgres
+    database: app
+    schema:
+      - sql: CREATE TABLE t (i integer)
+{extra}
+roles:
+  - name: app
+    database: db
+    creation_statements:
+      sql: |
+        {create}
+    default_ttl: 1m
+    max_ttl: 2m
+"
+    )
+}
+
+const GOOD: &str =
+    r#"CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"#;
+
+#[test]
+fn statements_that_fail_are_told_with_role_statement_and_the_database_s_own_error() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("bad-sql");
+    let create = format!("{GOOD}; GRANT no_such_group TO \"{{{{name}}}}\"");
+    lab.write("vaultlab.yaml", &small_lab(&create, ""));
+    let error = lab.fails(6, &["up", "--progress", "plain"]);
+    for part in ["role app", "no_such_group", "does not exist", "{{password}}", "next: vaultlab up --retain"]
+    {
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+    }
+    lab.assert_gone();
+}
+
+#[test]
+fn a_schema_that_fails_is_told_with_its_statement() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("bad-schema");
+    lab.write("vaultlab.yaml", &small_lab(GOOD, "      - broken.sql"));
+    lab.write("broken.sql", "CREATE TABLE a (i integer);\n\nCREATE TABEL b (i integer);\n");
+    let error = lab.fails(5, &["up"]);
+    for part in ["broken.sql:3", "statement 2", "syntax error"] {
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+    }
+    lab.assert_gone();
+}
+
+#[test]
+fn a_taken_port_is_told_with_its_holder_when_it_was_asked_for() {
+    if !databases() {
+        return;
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let lab = TestLab::new("port");
+    lab.write("vaultlab.yaml", &small_lab(GOOD, &format!("    port: {port}")));
+    let error = lab.fails(5, &["up"]);
+    assert!(error.contains(&format!("port {port} is taken by")), "{error}");
+    assert!(error.contains(&std::process::id().to_string()), "the holder is this test: {error}");
+    lab.assert_gone();
+}
+
+#[test]
+fn a_wrong_unseal_key_is_told_as_such() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("wrong-key");
+    lab.write("vaultlab.yaml", &small_lab(GOOD, ""));
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.ok(&["down", "--progress", "quiet"]);
+    let path = lab.state().join("keys.json");
+    let mut keys: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("keys")).expect("JSON");
+    for key in keys["unseal_keys"].as_array_mut().expect("keys") {
+        let length = key.as_str().expect("a key").len();
+        *key = format!("{}01", "a5".repeat(length / 2 - 1)).into();
+    }
+    std::fs::write(&path, keys.to_string()).expect("keys");
+    let error = lab.fails(6, &["up"]);
+    assert!(error.contains("keys.json do not unseal this Vault"), "{error}");
+    assert!(error.contains("next: vaultlab down --volumes"), "{error}");
+}
+
+#[test]
+fn keys_that_are_gone_are_told_and_not_replaced() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("no-keys");
+    lab.write("vaultlab.yaml", &small_lab(GOOD, ""));
+    lab.ok(&["up", "--progress", "quiet"]);
+    std::fs::remove_file(lab.state().join("keys.json")).expect("keys");
+    let error = lab.fails(6, &["up"]);
+    assert!(error.contains("already initialised, but its unseal keys are not in"), "{error}");
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_told_by_name() {
+    let home = tempfile::tempdir().expect("a folder");
+    let file = home.path().join("file");
+    std::fs::write(&file, "not a folder").expect("a file");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_vaultlab"))
+        .arg("up")
+        .env("VAULTLAB_HOME", file.join("below"))
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(11));
+    assert!(text(&output.stderr).contains("file/below"), "{}", text(&output.stderr));
+    if !nix::unistd::geteuid().is_root() {
+        let locked = home.path().join("locked");
+        std::fs::create_dir(&locked).expect("a folder");
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o500)).expect("a mode");
+        let lab = TestLab::in_home("unwritable", &locked);
+        assert!(lab.fails(11, &["up"]).contains("Permission denied"));
+    }
+}
+
+#[test]
+fn a_wrong_lab_file_is_told_with_everything_that_is_wrong() {
+    let lab = TestLab::new("wrong-file");
+    lab.write(
+        "vaultlab.yaml",
+        &small_lab(GOOD, "    prot: 1\n    rols: []").replace("max_ttl: 2m", "max_ttl: 2s"),
+    );
+    let error = lab.fails(3, &["up"]);
+    for part in ["prot", "rols", "did you mean", "vaultlab.yaml:"] {
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+    }
+    assert!(error.matches("error").count() >= 3, "{error}");
+    std::fs::remove_file(lab.folder.path().join("vaultlab.yaml")).expect("the file");
+}
+
+#[test]
+fn names_that_are_not_there_are_told_with_those_that_are() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("unknown");
+    lab.write("vaultlab.yaml", &small_lab(GOOD, ""));
+    lab.ok(&["up", "--progress", "quiet"]);
+    assert!(lab.fails(2, &["creds", "ap"]).contains("no role \"ap\"; it has app"));
+    assert!(lab.fails(2, &["exec", "--approle", "x", "--", "true"]).contains("no AppRole \"x\""));
+    assert!(lab.fails(2, &["env", "--map", "A=NOPE"]).contains("there is no variable \"NOPE\""));
+    assert!(lab.fails(2, &["nonsense"]).contains("unrecognized subcommand"));
+    assert!(lab.fails(11, &["exec", "--", "/no/such/program"]).contains("/no/such/program"));
+}

@@ -1,0 +1,240 @@
+//! What the integration tests share: a home of their own, the program, and its traces.
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Whether this host has the database servers. Without them tests pass with a word, unless
+/// `VAULTLAB_REQUIRE_DATABASES` is set, as in CI.
+pub fn databases() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let any = |patterns: &[&str]| {
+            patterns.iter().any(|pattern| match pattern.split_once('*') {
+                None => Path::new(pattern).exists(),
+                Some((before, after)) => std::fs::read_dir(before)
+                    .is_ok_and(|entries| entries.flatten().any(|e| e.path().join(after).exists())),
+            })
+        };
+        let found = any(&["/usr/lib/postgresql/*bin/postgres", "/opt/homebrew/bin/postgres"])
+            && any(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld", "/opt/homebrew/bin/mariadbd"]);
+        let required = std::env::var_os("VAULTLAB_REQUIRE_DATABASES").is_some();
+        assert!(
+            found || !required,
+            "VAULTLAB_REQUIRE_DATABASES is set, but the database servers are missing"
+        );
+        if !found {
+            eprintln!(
+                "skipped: this host has no PostgreSQL or no MariaDB/MySQL server (`make prerequisites`)"
+            );
+        }
+        found
+    })
+}
+
+/// A lab of a test's own; its services are stopped and its folder removed at the end.
+pub struct TestLab {
+    pub name: String,
+    pub home: PathBuf,
+    pub folder: tempfile::TempDir,
+}
+
+impl TestLab {
+    /// A lab called `name` in a home that all tests of this process share, so that they share the
+    /// initialised data folders.
+    pub fn new(name: &str) -> Self {
+        Self::in_home(name, &shared_home())
+    }
+
+    pub fn in_home(name: &str, home: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        Self { name: format!("{name}-{}", std::process::id()), home: home.into(), folder }
+    }
+
+    pub fn write(&self, file: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
+        std::fs::write(&path, text).expect("the file");
+        path
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.home.join("labs").join(&self.name)
+    }
+
+    pub fn services(&self) -> PathBuf {
+        self.home.join("services").join(&self.name)
+    }
+
+    /// `vaultlab COMMAND --name … ARGUMENTS` in the lab's folder, everything after `--` untouched.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vaultlab"));
+        let (first, rest) = arguments.split_first().expect("a command");
+        command.args(["--name", &self.name, first]);
+        command.args(rest);
+        command
+            .current_dir(self.folder.path())
+            .env("VAULTLAB_HOME", &self.home)
+            .env_remove("VAULTLAB_NAME")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program runs")
+    }
+
+    /// Runs to success and gives standard output.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}\n{}", output.status, text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Runs to success and gives standard output as JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let all = [arguments, &["--output", "json", "--progress", "quiet"]].concat();
+        serde_json::from_str(&self.ok(&all)).expect("JSON on standard output")
+    }
+
+    /// Runs to a failure with this exit code and gives standard error.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{}{error}", text(&output.stdout));
+        error
+    }
+
+    /// Starts `up` and gives the events it tells.
+    pub fn spawn_up(&self) -> Up {
+        let mut child = self
+            .command(&["up", "--progress", "json"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let events = BufReader::new(child.stderr.take().expect("standard error"));
+        Up { child, events }
+    }
+
+    /// Processes that have this lab's service folder in their command line.
+    pub fn processes(&self) -> Vec<String> {
+        let needle = self.services().to_string_lossy().into_owned();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains(&needle) {
+                found.push(format!("{}: {line}", entry.file_name().to_string_lossy()));
+            }
+        }
+        found
+    }
+
+    /// Asserts that neither a process nor a file of the lab is left.
+    pub fn assert_gone(&self) {
+        assert_eq!(self.processes(), Vec::<String>::new(), "processes are left");
+        for folder in [self.state(), self.services()] {
+            assert!(!folder.exists(), "{} is left: {:?}", folder.display(), tree(&folder));
+        }
+    }
+}
+
+impl Drop for TestLab {
+    fn drop(&mut self) {
+        let output = self.run(&["down", "--volumes", "--progress", "quiet"]);
+        if !output.status.success() && !std::thread::panicking() {
+            panic!("down: {}", text(&output.stderr));
+        }
+    }
+}
+
+/// A running `up`.
+pub struct Up {
+    pub child: Child,
+    events: BufReader<std::process::ChildStderr>,
+}
+
+impl Up {
+    /// The next event; `None` when the program has ended.
+    pub fn next(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        self.events.read_line(&mut line).expect("standard error can be read");
+        (!line.is_empty()).then(|| {
+            serde_json::from_str(&line)
+                .unwrap_or_else(|_| serde_json::json!({ "event": "text", "text": line }))
+        })
+    }
+
+    /// Reads on until the event number `count` (from 1) of steps that ended; gives its step, or
+    /// `None` when the program ended before.
+    pub fn until_step(&mut self, count: usize) -> Option<String> {
+        let mut seen = 0;
+        while let Some(event) = self.next() {
+            if event["event"] == "step_finished" {
+                seen += 1;
+                if seen == count {
+                    return event["step"].as_str().map(Into::into);
+                }
+            }
+        }
+        None
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn signal(mut self, signal: nix::sys::signal::Signal) -> (ExitStatus, String) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().expect("a pid"));
+        nix::sys::signal::kill(pid, signal).expect("a signal");
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.events, &mut rest).expect("standard error");
+        (self.child.wait().expect("wait"), rest)
+    }
+}
+
+/// A home for all tests of this process; removed when the machine's temp folder is cleaned.
+fn shared_home() -> PathBuf {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    HOME.get_or_init(|| {
+        // Beside the target folder: tests of one checkout share templates from run to run.
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vaultlab-home");
+        std::fs::create_dir_all(&home).expect("a home");
+        home
+    })
+    .clone()
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Every file below a folder.
+pub fn tree(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.is_symlink() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
+
+/// Waits until `probe` holds.
+pub fn eventually(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !probe() {
+        assert!(Instant::now() < end, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

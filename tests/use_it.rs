@@ -1,0 +1,166 @@
+//! What a lab is used with: `env`, `creds`, `exec`, `connect`, `demo rotate`, `logs`, `init`.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{TestLab, databases, eventually, text};
+
+#[test]
+fn a_lab_is_used() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("use");
+    lab.ok(&["up", "--progress", "quiet"]);
+    env(&lab);
+    exec(&lab);
+    connect(&lab);
+    logs(&lab);
+    demo(&lab);
+}
+
+fn env(lab: &TestLab) {
+    let shell = lab.ok(&["env", "--map", "DB_HOST=NOTES_POSTGRES_HOST"]);
+    let output =
+        Command::new("sh").args(["-c", &format!("{shell}\necho $DB_HOST $VAULT_ADDR")]).output().expect("sh");
+    assert!(text(&output.stdout).starts_with("127.0.0.1 http://127.0.0.1:"), "{}", text(&output.stdout));
+    let json: serde_json::Value = serde_json::from_str(&lab.ok(&["env", "--format", "json"])).expect("JSON");
+    assert_eq!(json["DB_HOST"], serde_json::Value::Null);
+    assert!(json["VAULT_TOKEN"].as_str().expect("a token").len() > 10);
+}
+
+fn exec(lab: &TestLab) {
+    // One lease pair per role, coherent: the URL's account and password are the pair's.
+    let check = r#"
+        for role in PG_READ PG_WRITE MYSQL_READ MYSQL_WRITE; do
+            eval "user=\$${role}_USERNAME password=\$${role}_PASSWORD url=\$${role}_URL"
+            case "$url" in *"$user:$password@127.0.0.1:"*) ;; *) exit 90 ;; esac
+        done
+        PGPASSWORD=$PG_READ_PASSWORD psql -h 127.0.0.1 -p $NOTES_POSTGRES_PORT -U $PG_READ_USERNAME -d notes -c 'SELECT count(*) FROM notes' >/dev/null || exit 91
+        echo $PG_READ_USERNAME
+        exit 42"#;
+    let output = lab.run(&["exec", "--", "sh", "-c", check]);
+    assert_eq!(output.status.code(), Some(42), "{}", text(&output.stderr));
+    let user = text(&output.stdout).trim().to_owned();
+    let url = lab.json(&["creds", "pg-write"])["url"].as_str().expect("a URL").to_owned();
+    let count = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{user}'");
+    let output = Command::new("psql").args([&url, "-tAc", &count]).output().expect("psql");
+    assert_eq!(text(&output.stdout).trim(), "0", "the lease is revoked at exit; {}", text(&output.stderr));
+
+    let reports = lab.ok(&["exec", "--approle", "reports", "--map", "DATABASE_URL=PG_READ_URL", "--", "env"]);
+    assert!(reports.contains("DATABASE_URL=postgresql://v-approle-"), "{reports}");
+    assert!(!reports.contains("PG_WRITE_PASSWORD"), "reports may not write");
+
+    // A signal reaches the program; its exit code comes back.
+    let mut child = lab
+        .command(&[
+            "exec",
+            "--role",
+            "pg-read",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 33' TERM; echo ready; while :; do sleep 0.1; done",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(child.stdout.take().expect("stdout"));
+    std::io::BufRead::read_line(&mut out, &mut line).expect("a line");
+    kill(Pid::from_raw(child.id().try_into().expect("a pid")), Signal::SIGTERM).expect("a signal");
+    assert_eq!(child.wait().expect("wait").code(), Some(33));
+}
+
+fn connect(lab: &TestLab) {
+    let rows = lab.ok(&["connect", "pg-read", "--", "-tAc", "SELECT count(*) > 0 FROM notes"]);
+    assert_eq!(rows.trim(), "t");
+    let rows = lab.ok(&["connect", "mysql-read", "--", "-Ne", "SELECT count(*) > 0 FROM notes"]);
+    assert_eq!(rows.trim(), "1");
+    let output = lab.run(&["connect", "pg-read", "--", "-c", "DELETE FROM notes"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("permission denied"), "{}", text(&output.stderr));
+}
+
+fn logs(lab: &TestLab) {
+    let all = lab.ok(&["logs"]);
+    for service in ["vault ", "notes-postgres |", "notes-mysql "] {
+        assert!(all.contains(service), "{service} is not in:\n{all}");
+    }
+    assert_eq!(lab.ok(&["logs", "notes-postgres", "-n", "1"]).lines().count(), 1);
+    lab.fails(5, &["logs", "nothing"]);
+    let mut follow =
+        lab.command(&["logs", "-f", "notes-postgres"]).stdout(Stdio::piped()).spawn().expect("logs");
+    let out = follow.stdout.take().expect("stdout");
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in std::io::BufRead::lines(std::io::BufReader::new(out)).map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    let mut seen = String::new();
+    eventually("an old line", Duration::from_secs(10), || {
+        seen.extend(receive.try_iter());
+        seen.contains("database system is ready")
+    });
+    lab.run(&["connect", "pg-read", "--", "-c", "SELECT this_is_no_column"]);
+    eventually("a new line", Duration::from_secs(10), || {
+        seen.extend(receive.try_iter());
+        seen.contains("this_is_no_column")
+    });
+    kill(Pid::from_raw(follow.id().try_into().expect("a pid")), Signal::SIGINT).expect("a signal");
+    assert!(follow.wait().expect("wait").success());
+}
+
+fn demo(lab: &TestLab) {
+    let result = lab.json(&["demo", "rotate", "--watch", "--for", "9s"]);
+    assert_eq!(result["passed"], true, "{result:#}");
+    let checks = result["checks"].as_array().expect("checks");
+    for part in ["logs in", "is used", "expires", "is revoked", "root is rotated"] {
+        assert!(checks.iter().any(|c| c["check"].as_str().is_some_and(|name| name.contains(part))), "{part}");
+    }
+    for watched in result["watched"].as_array().expect("watched") {
+        assert_eq!(watched["failed"], 0, "{watched}");
+        assert!(
+            watched["queries"].as_u64() > Some(100) && watched["credentials"].as_u64() >= Some(4),
+            "{watched}"
+        );
+    }
+}
+
+#[test]
+fn a_demo_brings_up_a_lab_of_its_own_and_takes_it_down() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("demo");
+    let text = lab.ok(&["demo", "rotate"]);
+    assert!(text.contains("checks passed"), "{text}");
+    lab.assert_gone();
+}
+
+#[test]
+fn init_writes_a_lab_that_can_be_brought_up() {
+    let lab = TestLab::new("init");
+    let told = lab.ok(&["init"]);
+    assert!(told.contains("lab/vaultlab.yaml") && told.contains("Next: vaultlab up"), "{told}");
+    let again = lab.ok(&["init"]);
+    assert!(again.contains("kept") && !again.contains("wrote"), "{again}");
+    if databases() {
+        lab.ok(&["up", "--progress", "quiet"]);
+        let status = lab.json(&["status"]);
+        assert!(status["file"].as_str().expect("a file").ends_with("lab/vaultlab.yaml"), "{status}");
+    }
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    let lab = TestLab::new("completions");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(lab.ok(&["completions", shell]).contains("vaultlab"), "{shell}");
+    }
+}
