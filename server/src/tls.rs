@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::config::{Tls, TlsVersion};
+
 /// A client that has not finished the handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -63,48 +65,12 @@ pub enum TlsError {
         /// Why not.
         cause: String,
     },
-    /// A version this server does not speak.
-    #[error("TLS version {0:?} is not supported; use \"tls12\" or \"tls13\"")]
-    Version(String),
-}
-
-/// What clients must present.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum ClientCerts {
-    /// No certificate is asked for.
-    #[default]
-    Ignore,
-    /// A certificate signed by one in this PEM file (`tls_client_ca_file` with
-    /// `tls_require_and_verify_client_cert`).
-    Require(PathBuf),
-}
-
-/// A listener's TLS settings, named after Vault's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// `tls_cert_file`: the certificate and whatever chain it needs, leaf first.
-    pub cert_file: PathBuf,
-    /// `tls_key_file`: its unencrypted private key.
-    pub key_file: PathBuf,
-    /// `tls_min_version`; empty is `tls12`.
-    pub min_version: String,
-    /// `tls_max_version`; empty is `tls13`.
-    pub max_version: String,
-    /// Client certificates.
-    pub client_certs: ClientCerts,
-}
-
-impl TlsSettings {
-    /// TLS 1.2 and 1.3 with this certificate and key.
-    pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
-        Self {
-            cert_file: cert_file.into(),
-            key_file: key_file.into(),
-            min_version: String::new(),
-            max_version: String::new(),
-            client_certs: ClientCerts::Ignore,
-        }
-    }
+    /// The oldest version asked for is newer than the newest.
+    #[error("tls_min_version is newer than tls_max_version")]
+    NoVersion,
+    /// Clients shall be verified, but not by what.
+    #[error("tls_require_and_verify_client_cert needs a tls_client_ca_file")]
+    NoClientCa,
 }
 
 /// Turns accepted connections into TLS ones; clones share the certificate.
@@ -126,22 +92,22 @@ impl Acceptor {
     ///
     /// # Errors
     /// When a file or a setting cannot be used.
-    pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
+    pub fn load(settings: &Tls) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let certificate = Arc::new(Certificate::load(settings, Arc::clone(&provider))?);
         let unusable = |cause| certificate.unusable(cause);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions(settings)?)
             .map_err(unusable)?;
-        let builder = match &settings.client_certs {
-            ClientCerts::Ignore => builder.with_no_client_auth(),
-            ClientCerts::Require(path) => {
-                let roots = Arc::new(client_roots(path)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
-                    .build()
-                    .map_err(|error| TlsError::ClientCa { path: path.clone(), cause: error.to_string() })?;
-                builder.with_client_cert_verifier(verifier)
-            }
+        let builder = if settings.require_client_cert {
+            let path = settings.client_ca_file.as_ref().ok_or(TlsError::NoClientCa)?;
+            let roots = Arc::new(client_roots(path)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                .build()
+                .map_err(|error| TlsError::ClientCa { path: path.clone(), cause: error.to_string() })?;
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
         };
         let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificate) as _;
         let mut config = builder.with_cert_resolver(resolver);
@@ -160,6 +126,11 @@ impl Acceptor {
     /// When the files cannot be used.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.certificate.reload()
+    }
+
+    /// The settings for a handshake made elsewhere. They stay valid through reloads.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(self.handshake.config())
     }
 
     /// The TLS handshake with a client that has just connected.
@@ -190,7 +161,7 @@ impl ResolvesServerCert for Certificate {
 }
 
 impl Certificate {
-    fn load(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
+    fn load(settings: &Tls, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let current = read_pair(&settings.cert_file, &settings.key_file, &provider)?;
         Ok(Self {
             cert_file: settings.cert_file.clone(),
@@ -258,22 +229,17 @@ fn not_pem(what: &'static str, path: &Path, cause: &pem::Error) -> TlsError {
 }
 
 /// The protocol versions between the two settings.
-fn versions(settings: &TlsSettings) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
-    const KNOWN: [(&str, &SupportedProtocolVersion); 2] =
-        [("tls12", &rustls::version::TLS12), ("tls13", &rustls::version::TLS13)];
-    let position = |name: &str, default: usize| match name {
-        "" => Ok(default),
-        name => KNOWN
-            .iter()
-            .position(|(known, _)| *known == name)
-            .ok_or_else(|| TlsError::Version(name.to_owned())),
-    };
-    let lowest = position(&settings.min_version, 0)?;
-    let highest = position(&settings.max_version, KNOWN.len() - 1)?;
-    if lowest > highest {
-        return Err(TlsError::Version(format!("{} to {}", settings.min_version, settings.max_version)));
+fn versions(settings: &Tls) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
+    let versions: Vec<_> =
+        [(TlsVersion::Tls12, &rustls::version::TLS12), (TlsVersion::Tls13, &rustls::version::TLS13)]
+            .into_iter()
+            .filter(|(version, _)| (settings.min_version..=settings.max_version).contains(version))
+            .map(|(_, version)| version)
+            .collect();
+    if versions.is_empty() {
+        return Err(TlsError::NoVersion);
     }
-    Ok(KNOWN[lowest..=highest].iter().map(|(_, version)| *version).collect())
+    Ok(versions)
 }
 
 #[cfg(test)]

@@ -41,12 +41,19 @@ impl Files {
         fs::write(self.dir.path().join("key.pem"), key).unwrap();
     }
 
-    fn settings(&self) -> TlsSettings {
-        TlsSettings::new(self.dir.path().join("cert.pem"), self.dir.path().join("key.pem"))
+    fn settings(&self) -> Tls {
+        Tls {
+            cert_file: self.dir.path().join("cert.pem"),
+            key_file: self.dir.path().join("key.pem"),
+            min_version: TlsVersion::Tls12,
+            max_version: TlsVersion::Tls13,
+            client_ca_file: None,
+            require_client_cert: false,
+        }
     }
 }
 
-fn load_error(settings: &TlsSettings) -> String {
+fn load_error(settings: &Tls) -> String {
     Acceptor::load(settings).unwrap_err().to_string()
 }
 
@@ -125,7 +132,9 @@ async fn a_required_client_certificate_is_verified() {
     let files = Files::new(&issue(&ca));
     let ca_file = files.dir.path().join("ca.pem");
     fs::write(&ca_file, ca.pem()).unwrap();
-    let settings = TlsSettings { client_certs: ClientCerts::Require(ca_file), ..files.settings() };
+    let mut settings = Tls { require_client_cert: true, ..files.settings() };
+    assert!(load_error(&settings).contains("needs a tls_client_ca_file"));
+    settings.client_ca_file = Some(ca_file);
     let acceptor = Acceptor::load(&settings).unwrap();
     ping(&acceptor, &client(&ca, None)).await.unwrap_err();
     ping(&acceptor, &client(&ca, Some(&issue(&other)))).await.unwrap_err();
@@ -174,18 +183,16 @@ fn unusable_files_are_named_and_never_quoted() {
 
 #[test]
 fn versions_are_those_between_the_limits() {
+    use TlsVersion::{Tls12, Tls13};
     let files = Files::new(&issue(&ca()));
-    let between = |min: &str, max: &str| {
-        let settings =
-            TlsSettings { min_version: min.to_owned(), max_version: max.to_owned(), ..files.settings() };
+    let between = |min_version, max_version| {
+        let settings = Tls { min_version, max_version, ..files.settings() };
         versions(&settings).map(|versions| versions.len())
     };
-    assert_eq!(between("", "").unwrap(), 2);
-    assert_eq!(between("tls12", "tls12").unwrap(), 1);
-    assert_eq!(between("tls13", "").unwrap(), 1);
-    for (min, max) in [("tls10", ""), ("", "ssl3"), ("tls13", "tls12")] {
-        assert!(matches!(between(min, max), Err(TlsError::Version(_))));
-    }
+    assert_eq!(between(Tls12, Tls13).unwrap(), 2);
+    assert_eq!(between(Tls12, Tls12).unwrap(), 1);
+    assert_eq!(between(Tls13, Tls13).unwrap(), 1);
+    assert!(matches!(between(Tls13, Tls12), Err(TlsError::NoVersion)));
 }
 
 proptest::proptest! {
