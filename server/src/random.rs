@@ -1,7 +1,8 @@
 //! Random names and identifiers, from a cryptographic generator seeded by the operating system.
 
-use rand::RngExt;
+use rand::rngs::SysRng;
 use rand::seq::IndexedRandom;
+use rand::{RngExt, TryRng};
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -16,6 +17,13 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0_u8; N];
     rand::rng().fill(&mut bytes[..]);
     bytes
+}
+
+/// Fills `bytes` from the operating system itself, without a generator in this process that
+/// could keep a copy: for keys that have to be wiped from memory one day.
+#[expect(clippy::expect_used, reason = "without it `rand::rng` could not be seeded either")]
+pub fn secret(bytes: &mut [u8]) {
+    SysRng.try_fill_bytes(bytes).expect("the system gives random bytes");
 }
 
 /// A random (version 4) UUID.

@@ -12,6 +12,8 @@ use rand::seq::SliceRandom;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::random;
+
 /// One share: the polynomials' values and, as its last byte, the x coordinate.
 pub type Share = Zeroizing<Vec<u8>>;
 
@@ -81,7 +83,7 @@ pub fn split(secret: &[u8], parts: u8, threshold: u8) -> Result<Vec<Share>, Sham
     for &byte in secret {
         // Every other coefficient is uniform, zero included: excluding zero anywhere
         // would let fewer shares than the threshold narrow the secret down.
-        rand::fill(&mut coefficients[1..]);
+        random::secret(&mut coefficients[1..]);
         coefficients[0] = byte;
         for (share, &x) in shares.iter_mut().zip(&coordinates) {
             share.push(evaluate(&coefficients, x));

@@ -49,13 +49,15 @@ pub fn check_options(options: &BTreeMap<String, String>) -> Result<(), AuditErro
 /// All audit devices of a server, by path (`file/`).
 #[derive(Default)]
 pub struct Broker {
-    devices: RwLock<BTreeMap<String, Arc<Device>>>,
+    /// Replaced as a whole when a device comes or goes.
+    devices: RwLock<Arc<Devices>>,
 }
+
+type Devices = BTreeMap<String, Arc<Device>>;
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let paths: Vec<String> = self.read(|devices| devices.keys().cloned().collect());
-        f.debug_struct("Broker").field("devices", &paths).finish()
+        f.debug_struct("Broker").field("devices", &self.devices().keys()).finish()
     }
 }
 
@@ -76,7 +78,7 @@ impl Broker {
         options: &BTreeMap<String, String>,
         view: &View,
     ) -> Result<(), AuditError> {
-        if self.read(|devices| devices.contains_key(path)) {
+        if self.devices().contains_key(path) {
             return Err(AuditError::PathInUse);
         }
         let settings = Settings::parse(options)?;
@@ -87,44 +89,38 @@ impl Broker {
             .await
             .map_err(|_| AuditError::Closed)??;
         let device = Arc::new(Device { format: settings.format, salt, writer });
-        let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
-        if devices.contains_key(path) {
-            return Err(AuditError::PathInUse);
-        }
-        devices.insert(path.to_owned(), device);
-        Ok(())
+        self.change(|devices| {
+            if devices.contains_key(path) {
+                return Err(AuditError::PathInUse);
+            }
+            devices.insert(path.to_owned(), device);
+            Ok(())
+        })
     }
 
     /// Removes the device at `path`; whether there was one.
     pub fn disable(&self, path: &str) -> bool {
-        let removed = {
-            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
-            devices.remove(path)
-        };
+        // Dropped after the lock: closing a device waits for what it still writes.
+        let removed = self.change(|devices| devices.remove(path));
         removed.is_some()
     }
 
     /// Removes all devices, when the server is sealed.
     pub fn clear(&self) {
-        let removed = {
-            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *devices)
-        };
+        let removed = self.change(std::mem::take);
         drop(removed);
     }
 
     /// Whether there is no device, so that nothing needs recording.
     pub fn is_empty(&self) -> bool {
-        self.read(BTreeMap::is_empty)
+        self.devices().is_empty()
     }
 
     /// Makes every device open its file anew, for log rotation.
     pub fn reopen(&self) {
-        self.read(|devices| {
-            for device in devices.values() {
-                device.writer.reopen();
-            }
-        });
+        for device in self.devices().values() {
+            device.writer.reopen();
+        }
     }
 
     /// The hash `text` has in the log of the device at `path`, for `sys/audit-hash`.
@@ -132,8 +128,10 @@ impl Broker {
     /// # Errors
     /// When there is no such device.
     pub fn hash(&self, path: &str, text: &str) -> Result<String, AuditError> {
-        self.read(|devices| devices.get(path).map(|device| device.salt.hash(text)))
-            .ok_or_else(|| AuditError::UnknownDevice(path.to_owned()))
+        match self.devices().get(path) {
+            Some(device) => Ok(device.salt.hash(text)),
+            None => Err(AuditError::UnknownDevice(path.to_owned())),
+        }
     }
 
     /// Records a request. When this returns `Ok` it is written and may be served.
@@ -153,11 +151,9 @@ impl Broker {
     }
 
     async fn log(&self, kind: Kind, input: &LogInput<'_>) -> Result<(), AuditError> {
-        let devices: Vec<(String, Arc<Device>)> = self.read(|devices| {
-            devices.iter().map(|(path, device)| (path.clone(), Arc::clone(device))).collect()
-        });
+        let devices = self.devices();
         let mut any = devices.is_empty();
-        for (path, device) in devices {
+        for (path, device) in devices.iter() {
             match device.log(kind, input).await {
                 Ok(()) => any = true,
                 Err(error) => {
@@ -168,8 +164,13 @@ impl Broker {
         if any { Ok(()) } else { Err(AuditError::NoneSucceeded(kind.as_str())) }
     }
 
-    fn read<T>(&self, look: impl FnOnce(&BTreeMap<String, Arc<Device>>) -> T) -> T {
-        look(&self.devices.read().unwrap_or_else(PoisonError::into_inner))
+    fn devices(&self) -> Arc<Devices> {
+        Arc::clone(&self.devices.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Devices) -> T) -> T {
+        let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut devices))
     }
 }
 

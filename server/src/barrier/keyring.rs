@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::record::{self, OpenError};
 use super::{BarrierError, KeyInfo};
+use crate::random;
 
 /// Length of every key in bytes.
 pub const KEY_LEN: usize = 32;
@@ -33,7 +34,7 @@ pub struct Key(Arc<Zeroizing<[u8; KEY_LEN]>>);
 impl Key {
     /// A new random key.
     pub fn generate() -> Self {
-        Self::filled(|bytes| rand::fill(&mut bytes[..]))
+        Self::filled(|bytes| random::secret(bytes))
     }
 
     /// A key of these bytes.
@@ -110,6 +111,11 @@ impl Keyring {
     /// The same ring under another root key.
     pub(super) fn with_root_key(&self, root_key: Key) -> Self {
         Self { root_key, terms: self.terms.clone(), newest: self.newest }
+    }
+
+    #[cfg(test)]
+    pub(super) fn term_keys(&self) -> impl Iterator<Item = &Key> {
+        self.terms.values().map(|term| &term.key)
     }
 
     pub(super) fn info(&self) -> KeyInfo {

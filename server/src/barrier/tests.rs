@@ -1,3 +1,6 @@
+mod format;
+mod memory;
+
 use super::*;
 use crate::logical::{Storage as _, Write};
 

@@ -1,6 +1,7 @@
 //! The thread that owns the log: writes groups of batches and compacts.
 
 use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 use super::compact::{self, Compaction};
 use super::format::{self, Frame, MAX_BODY};
@@ -9,18 +10,21 @@ use super::log::Log;
 use super::{StorageError, WriteBatch, write_lock};
 use crate::group_commit::{Sink, Waker};
 
+/// Pause after a failed compaction, most often for want of room.
+const RETRY_COMPACTION: Duration = Duration::from_secs(30);
+
 pub(super) struct Writer {
     log: Log,
     index: Arc<RwLock<Index>>,
     waker: Waker<WriteBatch, StorageError>,
     compaction: Option<Compaction>,
-    /// After a compaction failed: the log length from which another is tried.
-    not_before: u64,
+    /// After a compaction failed: when another may be tried.
+    not_before: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(log: Log, index: Arc<RwLock<Index>>, waker: Waker<WriteBatch, StorageError>) -> Self {
-        Self { log, index, waker, compaction: None, not_before: 0 }
+        Self { log, index, waker, compaction: None, not_before: None }
     }
 
     /// Writes batches as one frame and, when that worked, shows them to readers.
@@ -48,12 +52,11 @@ impl Writer {
         if let Some(running) = self.compaction.take_if(|running| running.is_finished()) {
             if let Err(error) = running.finish(&mut self.log) {
                 tracing::warn!(%error, "the store could not be compacted; it goes on growing");
-                self.not_before = self.log.len().saturating_mul(2);
-            } else {
-                self.not_before = 0;
+                self.not_before = Some(Instant::now() + RETRY_COMPACTION);
             }
         }
-        if self.compaction.is_none() && self.log.len() >= self.not_before {
+        let may_start = self.not_before.is_none_or(|time| Instant::now() >= time);
+        if self.compaction.is_none() && may_start {
             let index = self.index.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             if compact::is_due(self.log.len(), index.live_bytes()) {
                 self.compaction = Compaction::start(&self.log, &index, self.waker.clone());
