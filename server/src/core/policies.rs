@@ -71,8 +71,7 @@ impl PolicyStore {
     /// # Errors
     /// 400 when it cannot be parsed; when storage fails.
     pub async fn set(&self, name: &str, text: String) -> Result<(), Error> {
-        Policy::parse(name, &text)
-            .map_err(|error| Error::bad_request(format!("failed to parse policy: {error}")))?;
+        Policy::parse(name, &text).map_err(|error| Error::bad_request(error.to_string()))?;
         self.view.put_json(name, &text).await?;
         self.keep(name, text)
     }
@@ -117,8 +116,7 @@ impl PolicyStore {
     }
 
     fn keep(&self, name: &str, text: String) -> Result<(), Error> {
-        let policy = Policy::parse(name, &text)
-            .map_err(|error| Error::bad_request(format!("failed to parse policy: {error}")))?;
+        let policy = Policy::parse(name, &text).map_err(|error| Error::bad_request(error.to_string()))?;
         let stored = Arc::new(Stored { text, policy });
         self.parsed.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), stored);
         self.forget_acls();
