@@ -6,5 +6,6 @@
 
 mod faults;
 mod lifecycle;
+mod shipped_lab;
 mod support;
 mod templates;
