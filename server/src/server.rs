@@ -102,11 +102,10 @@ impl Builder {
 
 /// What can be mounted.
 fn registry() -> Registry {
-    Registry::default().with(Table::Auth, "approle", crate::approle::AppRole::factory).with(
-        Table::Secret,
-        "kv",
-        crate::kv::factory,
-    )
+    Registry::default()
+        .with(Table::Auth, "approle", crate::approle::AppRole::factory)
+        .with(Table::Secret, "database", crate::database::DatabaseEngine::factory)
+        .with(Table::Secret, "kv", crate::kv::factory)
 }
 
 /// A running server. Dropping it without [`Server::stop`] ends it at once.
