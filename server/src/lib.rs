@@ -28,7 +28,7 @@ pub mod tls;
 mod token;
 mod wrapping;
 
-pub use server::{Builder, Server, ServerError};
+pub use server::{Builder, RunError, Server, ServerError, run};
 
 /// The version of Vault whose behaviour this server follows, as it reports it.
 pub const VERSION: &str = "1.18.1";

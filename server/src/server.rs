@@ -1,21 +1,26 @@
 //! The server as a library: build, start, stop; as many in one process as one likes.
 
-use std::io;
+mod bind;
+mod run;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::barrier::Barrier;
+use crate::config::{Address, Config, Listener as ListenerConfig, StorageKind};
 use crate::core::Core;
 use crate::core::mounts::Table;
 use crate::core::registry::Registry;
 use crate::core::settings::Settings;
 use crate::http::Listener;
 use crate::storage::{FileOptions, StorageError, Store};
+use crate::tls::{Acceptor, TlsError};
+
+pub use run::{RunError, run};
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,33 +34,54 @@ pub enum ServerError {
         /// Address.
         address: String,
         /// Why.
-        cause: io::Error,
+        cause: std::io::Error,
     },
+    /// A listener's certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Builds a [`Server`].
 #[derive(Default)]
 pub struct Builder {
-    storage: Option<PathBuf>,
-    file_options: FileOptions,
-    listeners: Vec<String>,
+    storage: Option<(PathBuf, FileOptions)>,
+    listeners: Vec<ListenerConfig>,
     settings: Settings,
 }
 
 impl Builder {
+    /// A builder with everything a configuration says.
+    pub fn from_config(config: &Config) -> Self {
+        let storage = config.storage.as_ref().and_then(|storage| match &storage.kind {
+            StorageKind::Inmem => None,
+            StorageKind::File { path, sync } | StorageKind::Raft { path, sync } => {
+                Some((path.clone(), FileOptions { sync: *sync }))
+            }
+        });
+        Self { storage, listeners: config.listeners.clone(), settings: Settings::from(config) }
+    }
+
     /// Keeps everything in this folder; without it everything is in memory and lost at the end.
     #[must_use]
     pub fn file_storage(mut self, folder: &Path, options: FileOptions) -> Self {
-        self.storage = Some(folder.to_owned());
-        self.file_options = options;
+        self.storage = Some((folder.to_owned(), options));
         self
     }
 
-    /// Listens on an address such as `127.0.0.1:8200`; port 0 takes a free one. Without any it is
-    /// `127.0.0.1:0`.
+    /// Listens on an address such as `127.0.0.1:8200`, without TLS; port 0 takes a free one. Without
+    /// any listener it is `127.0.0.1:0`.
     #[must_use]
-    pub fn listen(mut self, address: &str) -> Self {
-        self.listeners.push(address.to_owned());
+    pub fn listen(self, address: &str) -> Self {
+        self.listener(ListenerConfig {
+            address: Address::Tcp(address.to_owned()),
+            ..ListenerConfig::default()
+        })
+    }
+
+    /// Listens as a `listener` stanza says.
+    #[must_use]
+    pub fn listener(mut self, listener: ListenerConfig) -> Self {
+        self.listeners.push(listener);
         self
     }
 
@@ -69,34 +95,32 @@ impl Builder {
     /// Opens the storage, binds the listeners and serves.
     ///
     /// # Errors
-    /// When the storage cannot be opened (another server uses it) or an address not be bound.
-    pub async fn start(self) -> Result<Server, ServerError> {
+    /// When the storage cannot be opened (another server uses it), a certificate not be used, or an
+    /// address not be bound.
+    pub async fn start(mut self) -> Result<Server, ServerError> {
+        if self.listeners.is_empty() {
+            self = self.listen("127.0.0.1:0");
+        }
+        let mut listeners = Vec::new();
+        for options in self.listeners {
+            let tls = options.tls.as_ref().map(|tls| Acceptor::load(&bind::tls_settings(tls))).transpose()?;
+            let socket = bind::socket(&options.address).await?;
+            listeners.push(Listener { socket, tls, options: Arc::new(options) });
+        }
         let store = match &self.storage {
             None => Store::memory(),
-            Some(folder) => Store::open(folder, &self.file_options)?,
+            Some((folder, options)) => Store::open(folder, options)?,
         };
-        let mut addresses = self.listeners;
-        if addresses.is_empty() {
-            addresses.push("127.0.0.1:0".to_owned());
-        }
-        let mut sockets = Vec::new();
-        for address in addresses {
-            let fail = |cause| ServerError::Listen { address: address.clone(), cause };
-            sockets.push(TcpListener::bind(&address).await.map_err(fail)?);
-        }
         let core = Core::new(self.settings, Barrier::new(store), registry());
-        let stop = watch::Sender::new(false);
-        let mut bound = Vec::new();
-        let mut tasks = JoinSet::new();
-        for socket in sockets {
-            let address = socket
-                .local_addr()
-                .map_err(|cause| ServerError::Listen { address: "a bound socket".to_owned(), cause })?;
-            bound.push(address);
-            tasks.spawn(Listener { socket, tls: None }.run(Arc::clone(&core), stop.subscribe()));
-        }
+        let bound: Vec<SocketAddr> = listeners.iter().filter_map(bind::address).collect();
         *core.settings.listening.write().unwrap_or_else(PoisonError::into_inner) = bound.first().copied();
-        Ok(Server { core, stop, tasks, bound })
+        let stop = watch::Sender::new(false);
+        let acceptors = listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            tasks.spawn(listener.run(Arc::clone(&core), stop.subscribe()));
+        }
+        Ok(Server { core, stop, tasks, bound, acceptors })
     }
 }
 
@@ -114,6 +138,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     bound: Vec<SocketAddr>,
+    acceptors: Vec<Acceptor>,
 }
 
 impl Server {
@@ -122,18 +147,18 @@ impl Server {
         Builder::default()
     }
 
-    /// The addresses it listens on, in the order they were given.
+    /// The TCP addresses it listens on, in the order they were given.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.bound
     }
 
-    /// The core, for what does not go over HTTP.
-    pub fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
-    /// Makes audit devices open their files anew.
-    pub fn reopen_audit(&self) {
+    /// What `SIGHUP` does: certificates are read again, audit devices open their files anew.
+    pub fn reload(&self) {
+        for acceptor in &self.acceptors {
+            if let Err(error) = acceptor.reload() {
+                tracing::error!(%error, "certificate not reloaded; the old one stays in use");
+            }
+        }
         if let Some(active) = self.core.active() {
             active.audit.reopen();
         }

@@ -57,16 +57,15 @@ pub struct LockoutConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counter_reset: Option<Duration>,
     /// Switched off.
-    #[serde(default)]
-    pub disabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
 }
 
 impl LockoutConfig {
-    /// The rules with defaults filled in.
-    pub fn resolve(&self) -> Lockout {
-        let default = Lockout::default();
+    /// The rules, with what is not set taken from `default`.
+    pub fn resolve(&self, default: Lockout) -> Lockout {
         Lockout {
-            disabled: self.disabled,
+            disabled: self.disabled.unwrap_or(default.disabled),
             threshold: self.threshold.unwrap_or(default.threshold),
             duration: self.duration.unwrap_or(default.duration),
             counter_reset: self.counter_reset.unwrap_or(default.counter_reset),
@@ -223,7 +222,7 @@ impl MountEntry {
                     "lockout_threshold": lockout.threshold.unwrap_or_default(),
                     "lockout_duration": lockout.duration.unwrap_or_default().as_secs(),
                     "lockout_counter_reset": lockout.counter_reset.unwrap_or_default().as_secs(),
-                    "lockout_disable": lockout.disabled,
+                    "lockout_disable": lockout.disabled.unwrap_or_default(),
                 }),
             );
         }
@@ -300,7 +299,7 @@ mod tests {
     #[test]
     fn an_entry_survives_storage() {
         let mut entry = MountEntry::new(Table::Auth, "approle/", "approle", "");
-        entry.config.lockout = Some(LockoutConfig { disabled: true, ..LockoutConfig::default() });
+        entry.config.lockout = Some(LockoutConfig { disabled: Some(true), ..LockoutConfig::default() });
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(serde_json::from_str::<MountEntry>(&text).unwrap(), entry);
         assert!(entry.accessor.starts_with("auth_approle_"));

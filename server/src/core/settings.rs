@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::config::{AuditDevice, Config, UserLockouts};
 use crate::logical::Object;
 
 /// Vault's default and longest TTL: 768 hours.
@@ -23,6 +24,12 @@ pub struct Settings {
     pub cluster_name: String,
     /// What `sys/config/state/sanitized` shows.
     pub sanitized: Object,
+    /// Longest a request may take, unless its listener says otherwise.
+    pub max_request_duration: Duration,
+    /// Lockout rules by auth method, unless a mount is tuned.
+    pub lockouts: UserLockouts,
+    /// Audit devices every unsealed server has.
+    pub audit: Vec<AuditDevice>,
     /// Address of the first listener, once it listens.
     pub listening: RwLock<Option<SocketAddr>>,
 }
@@ -35,6 +42,29 @@ impl Default for Settings {
             api_addr: String::new(),
             cluster_name: String::new(),
             sanitized: Object::from_iter([("listeners".to_owned(), Value::Array(Vec::new()))]),
+            max_request_duration: Duration::from_secs(90),
+            lockouts: UserLockouts::default(),
+            audit: Vec::new(),
+            listening: RwLock::new(None),
+        }
+    }
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        let default = Self::default();
+        Self {
+            default_lease_ttl: config.default_lease_ttl.unwrap_or(default.default_lease_ttl),
+            max_lease_ttl: config.max_lease_ttl.unwrap_or(default.max_lease_ttl),
+            api_addr: config.api_addr.clone().unwrap_or_default(),
+            cluster_name: config.cluster_name.clone().unwrap_or_default(),
+            sanitized: config.sanitized(),
+            max_request_duration: config
+                .default_max_request_duration
+                .filter(|duration| !duration.is_zero())
+                .unwrap_or(default.max_request_duration),
+            lockouts: config.user_lockout.clone(),
+            audit: config.audit.clone(),
             listening: RwLock::new(None),
         }
     }

@@ -47,7 +47,9 @@ impl System for MountSystem {
     }
 
     fn lockout(&self) -> Lockout {
-        self.cell.get().config.lockout.as_ref().map(super::mounts::LockoutConfig::resolve).unwrap_or_default()
+        let entry = self.cell.get();
+        let default = self.settings.lockouts.for_method(&entry.kind);
+        entry.config.lockout.as_ref().map_or(default, |tuned| tuned.resolve(default))
     }
 
     async fn generate_password(&self, policy: &str) -> Result<String, Error> {

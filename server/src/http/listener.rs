@@ -1,5 +1,6 @@
-//! Accepting connections, plain or TLS.
+//! Accepting connections: TCP or a Unix socket, plain or TLS.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,20 +8,18 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 use super::serve;
+use crate::config;
 use crate::core::Core;
+use crate::tls::Acceptor;
 
 /// A client must have sent its headers within this.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A TLS handshake must be done within this.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long connections may finish after a stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,32 +27,37 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The TLS settings of a listener; replaced when certificates are reloaded.
-pub type Tls = watch::Receiver<Arc<rustls::ServerConfig>>;
+/// A bound socket.
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// In the file system.
+    Unix(UnixListener),
+}
 
-/// A bound listener.
+/// A listener ready to serve.
 pub struct Listener {
-    /// The socket.
-    pub socket: TcpListener,
+    /// Its socket.
+    pub socket: Socket,
     /// TLS, or plain.
-    pub tls: Option<Tls>,
+    pub tls: Option<Acceptor>,
+    /// Its limits and headers.
+    pub options: Arc<config::Listener>,
 }
 
 impl Listener {
     /// Serves until `stop` turns true, then lets requests under way finish.
     pub async fn run(self, core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         let graceful = GracefulShutdown::new();
+        let service = Service { core, options: Arc::clone(&self.options) };
         loop {
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+                accepted = self.accept(&service, &graceful) => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
-            match accepted {
-                Ok((stream, peer)) => self.spawn(stream, peer, &core, &graceful),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+            if let Err(error) = accepted {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
         drop(self.socket);
@@ -63,43 +67,55 @@ impl Listener {
         }
     }
 
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, core: &Arc<Core>, graceful: &GracefulShutdown) {
-        // Answers are small: waiting to fill packets only delays them.
-        let _ = stream.set_nodelay(true);
-        let watcher = graceful.watcher();
-        let core = Arc::clone(core);
-        match &self.tls {
-            None => {
-                tokio::spawn(connection(stream, peer, core, watcher));
+    async fn accept(&self, service: &Service, graceful: &GracefulShutdown) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                tokio::spawn(tcp(stream, peer, self.tls.clone(), service.clone(), graceful.watcher()));
             }
-            Some(tls) => {
-                let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-                tokio::spawn(async move {
-                    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => connection(stream, peer, core, watcher).await,
-                        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-                    }
-                });
+            Socket::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                tokio::spawn(connection(stream, None, service.clone(), graceful.watcher()));
             }
         }
+        Ok(())
     }
 }
 
-async fn connection<S>(
-    stream: S,
-    peer: SocketAddr,
+/// What every connection of a listener needs.
+#[derive(Clone)]
+struct Service {
     core: Arc<Core>,
-    watcher: hyper_util::server::graceful::Watcher,
-) where
+    options: Arc<config::Listener>,
+}
+
+async fn tcp(stream: TcpStream, peer: SocketAddr, tls: Option<Acceptor>, service: Service, watcher: Watcher) {
+    // Answers are small: waiting to fill packets only delays them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+    }
+    match tls {
+        None => connection(stream, Some(peer), service, watcher).await,
+        Some(acceptor) => match acceptor.accept(stream).await {
+            Ok(stream) => connection(stream, Some(peer), service, watcher).await,
+            Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        },
+    }
+}
+
+async fn connection<S>(stream: S, peer: Option<SocketAddr>, service: Service, watcher: Watcher)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(64 * 1024);
+    let header_timeout = service.options.http_read_header_timeout.unwrap_or(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(64 * 1024);
     builder.http2().timer(TokioTimer::new());
-    let service = service_fn(move |request| serve(Arc::clone(&core), peer, request));
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let handler = service_fn(move |request| {
+        serve(Arc::clone(&service.core), Arc::clone(&service.options), peer, request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), handler).into_owned();
     if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%peer, %error, "connection ended with an error");
+        tracing::debug!(?peer, %error, "connection ended with an error");
     }
 }

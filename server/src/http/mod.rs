@@ -7,24 +7,23 @@ mod listener;
 pub mod parse;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY,
+};
 use hyper::{Method, StatusCode};
 
 pub use envelope::Reply;
-pub use listener::Listener;
+pub use listener::{Listener, Socket};
 
+use crate::config;
 use crate::core::{Core, flow};
 use crate::logical::Error;
-
-/// Longest a request may take, as in Vault.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Answers one HTTP request.
 ///
@@ -32,14 +31,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// None: every failure is an answer.
 pub async fn serve(
     core: Arc<Core>,
-    peer: SocketAddr,
+    options: Arc<config::Listener>,
+    peer: Option<SocketAddr>,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let head = request.method() == Method::HEAD;
     // In a task of its own: a client that goes away must not stop a request half-way, with a user
     // made in a database and no lease for it.
+    let limits = Arc::clone(&options);
     let answer = tokio::spawn(async move {
-        tokio::time::timeout(REQUEST_TIMEOUT, answer(&core, peer, request))
+        let timeout = limits.max_request_duration.unwrap_or(core.settings.max_request_duration);
+        tokio::time::timeout(timeout, answer(&core, &limits, peer, request))
             .await
             .unwrap_or_else(|_| Reply::error(&Error::internal("context deadline exceeded")))
     });
@@ -50,10 +52,15 @@ pub async fn serve(
     if head {
         reply.body = Bytes::new();
     }
-    Ok(respond(reply))
+    Ok(respond(reply, &options))
 }
 
-async fn answer(core: &Arc<Core>, peer: SocketAddr, request: hyper::Request<Incoming>) -> Reply {
+async fn answer(
+    core: &Arc<Core>,
+    options: &config::Listener,
+    peer: Option<SocketAddr>,
+    request: hyper::Request<Incoming>,
+) -> Reply {
     let (parts, body) = request.into_parts();
     let Some(raw_path) = parts.uri.path().strip_prefix("/v1/") else {
         return Reply::errors(404, &[]);
@@ -62,7 +69,10 @@ async fn answer(core: &Arc<Core>, peer: SocketAddr, request: hyper::Request<Inco
         Ok(path) => path,
         Err(error) => return Reply::error(&error),
     };
-    let body = match read_body(body).await {
+    if options.require_request_header && !marked(&parts.headers) {
+        return Reply::errors(412, &["missing required X-Vault-Request header".to_owned()]);
+    }
+    let body = match read_body(body, options.max_request_size).await {
         Ok(body) => body,
         Err(reply) => return reply,
     };
@@ -71,7 +81,7 @@ async fn answer(core: &Arc<Core>, peer: SocketAddr, request: hyper::Request<Inco
         path: &path,
         query: parts.uri.query(),
         headers: &parts.headers,
-        peer: Some(peer),
+        peer: forwarded(&parts.headers, peer, options),
     };
     if let Some(reply) = bootstrap::answer(core, &parts, &body).await {
         return reply;
@@ -88,11 +98,35 @@ async fn answer(core: &Arc<Core>, peer: SocketAddr, request: hyper::Request<Inco
     }
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, Reply> {
+/// Whether a request carries `X-Vault-Request: true`.
+fn marked(headers: &HeaderMap) -> bool {
+    headers.get("x-vault-request").is_some_and(|value| value == "true")
+}
+
+/// The client's address: what a trusted proxy says, else the connection's.
+fn forwarded(
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+    options: &config::Listener,
+) -> Option<SocketAddr> {
+    let direct = peer?;
+    if !options.x_forwarded_for.iter().any(|net| net.contains(&direct.ip())) {
+        return peer;
+    }
+    let last = headers.get_all("x-forwarded-for").iter().next_back();
+    let address = last
+        .and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse::<IpAddr>().ok())
+        .unwrap_or(direct.ip());
+    Some(SocketAddr::new(address, direct.port()))
+}
+
+/// Reads a body of at most `limit` bytes; zero is no limit.
+async fn read_body(body: Incoming, limit: u64) -> Result<Bytes, Reply> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    match Limited::new(body, parse::MAX_BODY).collect().await {
+    let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Reply::errors(413, &["http: request body too large".to_owned()]))
@@ -101,7 +135,7 @@ async fn read_body(body: Incoming) -> Result<Bytes, Reply> {
     }
 }
 
-fn respond(reply: Reply) -> hyper::Response<Full<Bytes>> {
+fn respond(reply: Reply, options: &config::Listener) -> hyper::Response<Full<Bytes>> {
     let mut response = hyper::Response::new(Full::new(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -111,5 +145,22 @@ fn respond(reply: Reply) -> hyper::Response<Full<Bytes>> {
     if reply.status != 204 {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     }
+    add_custom_headers(headers, reply.status, options);
     response
+}
+
+/// Adds the listener's own headers: `default`, then by class (`4xx`), then by status.
+fn add_custom_headers(headers: &mut HeaderMap, status: u16, options: &config::Listener) {
+    if options.custom_response_headers.is_empty() {
+        return;
+    }
+    let keys = ["default".to_owned(), format!("{}xx", status / 100), status.to_string()];
+    for (name, value) in keys.iter().filter_map(|key| options.custom_response_headers.get(key)).flatten() {
+        match (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            (Ok(name), Ok(value)) => {
+                headers.insert(name, value);
+            }
+            _ => tracing::debug!(name, "custom response header cannot be sent"),
+        }
+    }
 }

@@ -12,9 +12,6 @@ use crate::duration;
 use crate::logical::{Error, Headers, Object, Operation, Request};
 use crate::random;
 
-/// Largest request body, Vault's default `max_request_size`.
-pub const MAX_BODY: usize = 32 * 1024 * 1024;
-
 /// The parts of an HTTP request that parsing needs.
 pub struct Parts<'a> {
     /// Method.

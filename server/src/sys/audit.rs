@@ -38,12 +38,29 @@ fn view(active: &Active, device: &Device) -> View {
     active.storage.sub(&format!("audit/{}/", device.uuid))
 }
 
-/// Opens the devices again after an unseal.
+/// Opens the devices after an unseal, and those the configuration adds.
 ///
 /// # Errors
 /// When one cannot be opened: the server must not serve unrecorded.
 pub async fn restore(active: &Active) -> Result<(), Error> {
-    let devices = table(active)?;
+    let mut devices = table(active)?;
+    let before = devices.len();
+    for configured in &active.settings.audit {
+        let path = clean_path(&configured.path)?;
+        if !devices.iter().any(|device| device.path == path) {
+            devices.push(Device {
+                path,
+                kind: configured.kind.clone(),
+                description: configured.description.clone(),
+                options: configured.options.clone(),
+                local: configured.local,
+                uuid: random::uuid(),
+            });
+        }
+    }
+    if devices.len() > before {
+        active.storage.put_json(TABLE, &devices).await?;
+    }
     let mut failed = None;
     let mut opened = 0;
     for device in &devices {

@@ -182,7 +182,7 @@ fn update_lockout(lockout: &mut LockoutConfig, fields: Fields<'_>) -> Result<(),
         lockout.counter_reset = Some(duration).filter(|d| !d.is_zero());
     }
     if let Some(disabled) = fields.bool("lockout_disable")? {
-        lockout.disabled = disabled;
+        lockout.disabled = Some(disabled);
     }
     Ok(())
 }
