@@ -14,6 +14,7 @@ mod expiration;
 pub mod framework;
 mod group_commit;
 pub mod hcl;
+mod hex;
 mod http;
 mod identity;
 pub mod kv;

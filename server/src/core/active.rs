@@ -102,7 +102,7 @@ impl Active {
         }
         for entry in entries {
             let path = entry.full_path();
-            match active.make_mount(entry, registry) {
+            match active.make_mount(&entry, registry) {
                 Ok(mounted) => active.router.insert(path, Arc::new(mounted)),
                 Err(error) => tracing::error!(path, %error, "mount left out"),
             }
@@ -116,7 +116,7 @@ impl Active {
     ///
     /// # Errors
     /// When the type is unknown or the backend cannot be made.
-    pub fn make_mount(&self, entry: MountEntry, registry: &Registry) -> Result<Mounted, Error> {
+    pub fn make_mount(&self, entry: &MountEntry, registry: &Registry) -> Result<Mounted, Error> {
         let view = self.storage.sub(&entry.storage_prefix());
         let cell = Arc::new(EntryCell::new(entry.clone()));
         let (engine, special) = match entry.kind.as_str() {
@@ -127,7 +127,7 @@ impl Active {
                 let factory = registry
                     .factory(entry.table, kind)
                     .ok_or_else(|| Error::bad_request(format!("plugin not found in the catalog: {kind}")))?;
-                let backend = factory(self.context(&cell, &entry, view.clone()))?;
+                let backend = factory(self.context(&cell, entry, view.clone()))?;
                 let special = backend.special_paths();
                 (Engine::Backend(backend), special)
             }

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::Core;
 use super::active::Active;
 use super::router::Engine;
-use super::unseal::{Share, to_base64, to_hex};
+use super::unseal::{Share, to_base64};
 use crate::barrier::{BarrierError, Key, SealConfig};
 use crate::logical::Error;
-use crate::{expiration, shamir, token};
+use crate::{expiration, hex, shamir, token};
 
 /// What `sys/init` asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ impl Core {
         self.barrier.seal();
         let root_token = made?;
         Ok(json!({
-            "keys": shares.iter().map(|share| to_hex(share)).collect::<Vec<_>>(),
+            "keys": shares.iter().map(|share| hex::encode(share)).collect::<Vec<_>>(),
             "keys_base64": shares.iter().map(|share| to_base64(share)).collect::<Vec<_>>(),
             "root_token": root_token,
         }))

@@ -25,7 +25,7 @@ impl Active {
         let path = entry.full_path();
         self.check_new_path(&path)?;
         let table = entry.table;
-        let mounted = self.make_mount(entry.clone(), registry)?;
+        let mounted = self.make_mount(&entry, registry)?;
         if let Engine::Backend(backend) = &mounted.engine {
             backend.initialize().await?;
         }
@@ -109,7 +109,7 @@ impl Active {
         let mut entry = MountEntry::clone(&mounted.entry());
         let table = entry.table;
         entry.path = to.strip_prefix(table.prefix()).unwrap_or(to).to_owned();
-        let moved = self.make_mount(entry.clone(), registry)?;
+        let moved = self.make_mount(&entry, registry)?;
         if let Engine::Backend(backend) = &moved.engine {
             backend.initialize().await?;
         }

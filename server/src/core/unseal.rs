@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::logical::Error;
-use crate::random;
+use crate::{hex, random};
 
 /// Shortest unseal key Vault takes.
 const MIN_LEN: usize = 16;
@@ -56,7 +56,7 @@ impl Progress {
 /// 400 when it is neither, or of an impossible length.
 pub fn parse_share(text: &str) -> Result<Share, Error> {
     let text = text.trim();
-    let bytes = from_hex(text)
+    let bytes = hex::decode(text)
         .or_else(|| STANDARD.decode(text).ok().map(Zeroizing::new))
         .ok_or_else(|| Error::bad_request("'key' must be a valid hex or base64 string"))?;
     if bytes.len() < MIN_LEN {
@@ -66,23 +66,6 @@ pub fn parse_share(text: &str) -> Result<Share, Error> {
         return Err(Error::bad_request(format!("invalid key: key is longer than maximum {MAX_LEN} bytes")));
     }
     Ok(bytes)
-}
-
-/// Bytes in hex; `None` for other text.
-pub fn from_hex(text: &str) -> Option<Share> {
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
-        return None;
-    }
-    let digits = |i| u8::from_str_radix(text.get(i..i + 2)?, 16).ok();
-    if !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(digits).collect::<Option<Vec<u8>>>().map(Zeroizing::new)
-}
-
-/// Hex of bytes.
-pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Standard base64 of bytes.
@@ -97,7 +80,7 @@ mod tests {
     #[test]
     fn keys_come_in_hex_or_base64() {
         let bytes = [7_u8; 33];
-        for text in [to_hex(&bytes), to_base64(&bytes)] {
+        for text in [hex::encode(&bytes), to_base64(&bytes)] {
             assert_eq!(parse_share(&text).unwrap().as_slice(), bytes);
         }
         for (text, words) in [

@@ -81,7 +81,7 @@ async fn unseal(core: &Arc<Core>, body: &Bytes) -> Result<Reply, Error> {
 fn health(core: &Core, query: Option<&str>) -> Result<Reply, Error> {
     let params = query_object(query);
     let fields = Fields::new(&params);
-    let code = |name: &str, default: u16| match fields.string(name)?.filter(|text| !text.is_empty()) {
+    let wanted = |name: &str, default: u16| match fields.string(name)?.filter(|text| !text.is_empty()) {
         None => Ok(default),
         Some(text) => text
             .parse::<u16>()
@@ -90,10 +90,10 @@ fn health(core: &Core, query: Option<&str>) -> Result<Reply, Error> {
             .ok_or_else(|| Error::coded(400, format!("invalid value {text:?} of {name:?}"))),
     };
     let codes = [("activecode", 200), ("sealedcode", 503), ("uninitcode", 501)];
-    let [active, sealed, uninitialised] = codes.map(|(name, default)| code(name, default));
+    let [active, sealed, uninitialised] = codes.map(|(name, default)| wanted(name, default));
     // There is no standby here; its parameters are checked like the others all the same.
     for (name, default) in [("standbycode", 429), ("performancestandbycode", 473), ("drsecondarycode", 472)] {
-        code(name, default)?;
+        wanted(name, default)?;
     }
     let status = if !core.barrier.is_initialised() {
         uninitialised?

@@ -156,11 +156,10 @@ fn add_custom_headers(headers: &mut HeaderMap, status: u16, options: &config::Li
     }
     let keys = ["default".to_owned(), format!("{}xx", status / 100), status.to_string()];
     for (name, value) in keys.iter().filter_map(|key| options.custom_response_headers.get(key)).flatten() {
-        match (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
-            (Ok(name), Ok(value)) => {
-                headers.insert(name, value);
-            }
-            _ => tracing::debug!(name, "custom response header cannot be sent"),
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            headers.insert(name, value);
+        } else {
+            tracing::debug!(name, "custom response header cannot be sent");
         }
     }
 }

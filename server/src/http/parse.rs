@@ -155,9 +155,8 @@ fn take_flag(query: &mut Object, name: &str) -> Result<bool, Error> {
     match query.shift_remove(name) {
         None => Ok(false),
         Some(Value::String(text)) => match text.as_str() {
-            "" => Ok(false),
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
             _ => Err(Error::bad_request(format!("invalid value {text:?} of query parameter {name:?}"))),
         },
         Some(_) => Err(Error::bad_request(format!("query parameter {name:?} is repeated"))),

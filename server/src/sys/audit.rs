@@ -137,8 +137,12 @@ pub async fn device(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
         local: fields.bool("local")?.unwrap_or_default(),
         uuid: random::uuid(),
     };
-    check_options(&device.options).map_err(audit_error)?;
-    active.audit.enable(&path, &device.options, &view(active, &device)).await.map_err(audit_error)?;
+    check_options(&device.options).map_err(|error| audit_error(&error))?;
+    active
+        .audit
+        .enable(&path, &device.options, &view(active, &device))
+        .await
+        .map_err(|error| audit_error(&error))?;
     devices.push(device);
     if let Err(error) = active.storage.put_json(TABLE, &devices).await {
         active.audit.disable(&path);
@@ -147,7 +151,7 @@ pub async fn device(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
     Ok(None)
 }
 
-fn audit_error(error: AuditError) -> Error {
+fn audit_error(error: &AuditError) -> Error {
     Error::bad_request(error.to_string())
 }
 
@@ -161,7 +165,7 @@ pub fn hash(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Respons
     if input.is_empty() {
         return Err(Error::bad_request("the \"input\" parameter is empty"));
     }
-    let hash = active.audit.hash(&path, &input).map_err(audit_error)?;
+    let hash = active.audit.hash(&path, &input).map_err(|error| audit_error(&error))?;
     let mut response = Response::json(json!({ "hash": hash }));
     response.inject = true;
     Ok(Some(response))

@@ -88,11 +88,3 @@ async fn answer(
         | Endpoint::InFlight => misc::handle(core, active, call).await,
     }
 }
-
-/// Whether what a write below `sys/` addresses exists; most paths make no difference.
-///
-/// # Errors
-/// None.
-pub fn exists(_active: &Active, _path: &str) -> Result<Option<bool>, Error> {
-    Ok(None)
-}

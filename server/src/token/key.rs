@@ -6,6 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 
+use crate::hex;
+
 /// HMAC-SHA-256 of a token under the server's salt. Looking a token up by it takes the same time
 /// whatever part of the token is right.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,19 +16,12 @@ pub struct TokenKey([u8; 32]);
 impl TokenKey {
     /// The key in hex, as in storage paths and token lease ids.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&self.0)
     }
 
     /// Reads [`TokenKey::hex`].
     pub fn from_hex(text: &str) -> Option<Self> {
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        let mut key = [0_u8; 32];
-        for (i, byte) in key.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
-        }
-        Some(Self(key))
+        Some(Self(hex::decode(text)?.as_slice().try_into().ok()?))
     }
 }
 

@@ -72,14 +72,11 @@ impl TokenStore {
     /// When storage fails.
     pub async fn open(storage: &View) -> Result<Self, Error> {
         let view = storage.sub("sys/token/");
-        let salt: [u8; 32] = match view.get_json("salt")? {
-            Some(salt) => salt,
-            None => {
-                let salt = random::bytes();
-                view.put_json("salt", &salt).await?;
-                salt
-            }
-        };
+        let stored: Option<[u8; 32]> = view.get_json("salt")?;
+        let salt = stored.unwrap_or_else(random::bytes);
+        if stored.is_none() {
+            view.put_json("salt", &salt).await?;
+        }
         Ok(Self { view, hasher: Hasher::new(&salt), cache: RwLock::default() })
     }
 

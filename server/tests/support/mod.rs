@@ -1,6 +1,7 @@
 //! A server to test against, and a client that sends what it is told.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 
