@@ -103,7 +103,7 @@ impl Builder {
         }
         let mut listeners = Vec::new();
         for options in self.listeners {
-            let tls = options.tls.as_ref().map(|tls| Acceptor::load(&bind::tls_settings(tls))).transpose()?;
+            let tls = options.tls.as_ref().map(Acceptor::load).transpose()?;
             let socket = bind::socket(&options.address).await?;
             listeners.push(Listener { socket, tls, options: Arc::new(options) });
         }

@@ -7,9 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::ServerError;
-use crate::config::{Address, Tls, TlsVersion};
+use crate::config::Address;
 use crate::http::{Listener, Socket};
-use crate::tls::{ClientCerts, TlsSettings};
 
 /// Binds an address.
 pub async fn socket(address: &Address) -> Result<Socket, ServerError> {
@@ -37,24 +36,5 @@ pub fn address(listener: &Listener) -> Option<SocketAddr> {
     match &listener.socket {
         Socket::Tcp(socket) => socket.local_addr().ok(),
         Socket::Unix(_) => None,
-    }
-}
-
-/// TLS as the acceptor takes it.
-pub fn tls_settings(tls: &Tls) -> TlsSettings {
-    let name = |version| match version {
-        TlsVersion::Tls12 => "tls12".to_owned(),
-        TlsVersion::Tls13 => "tls13".to_owned(),
-    };
-    let client_certs = match &tls.client_ca_file {
-        Some(file) if tls.require_client_cert => ClientCerts::Require(file.clone()),
-        _ => ClientCerts::Ignore,
-    };
-    TlsSettings {
-        cert_file: tls.cert_file.clone(),
-        key_file: tls.key_file.clone(),
-        min_version: name(tls.min_version),
-        max_version: name(tls.max_version),
-        client_certs,
     }
 }
