@@ -108,7 +108,7 @@ impl Reply {
             return Self::json(status, &wrapped);
         }
         let (lease_id, renewable, ttl) =
-            response.secret.as_ref().map_or(("", false, Duration::ZERO), |secret| {
+            response.secret.as_ref().map_or(("", false, response.lease_hint), |secret| {
                 (secret.lease_id.as_str(), secret.lease.renewable, secret.lease.ttl)
             });
         let envelope = Envelope {
