@@ -1,7 +1,5 @@
 //! From a response or an error to a body in Vault's shape.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -183,6 +181,8 @@ fn wrap_json(info: &WrapInfo) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::logical::{LeaseOptions, Secret};
 
