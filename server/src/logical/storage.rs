@@ -1,7 +1,7 @@
 //! Storage as the core and the backends see it: decrypted values under keys with `/`.
 //!
 //! Reads are synchronous (the ciphertext is in memory and is decrypted on the way out); writes are
-//! asynchronous and return once they are durable.
+//! asynchronous and return once a crash of the server cannot undo them.
 
 use std::sync::Arc;
 
@@ -142,13 +142,13 @@ impl View {
         Ok(keys.into_iter().map(|key| key[cut..].to_owned()).collect())
     }
 
-    /// Stores a value; durable when it returns.
+    /// Stores a value; a crash of the server cannot undo it when it returns.
     pub async fn put(&self, key: &str, value: Vec<u8>) -> Result<(), StorageError> {
         let write = Write::Put(self.key(key), Zeroizing::new(value));
         self.store.apply(vec![write]).await
     }
 
-    /// Stores a value as JSON; durable when it returns.
+    /// Stores a value as JSON; a crash of the server cannot undo it when it returns.
     pub async fn put_json<T: Serialize + Sync + ?Sized>(
         &self,
         key: &str,
@@ -163,13 +163,22 @@ impl View {
         self.store.apply(vec![Write::Delete(self.key(key))]).await
     }
 
-    /// Applies several writes atomically, in order; durable when it returns.
+    /// Applies several writes atomically, in order; a crash of the server cannot undo it when it returns.
     pub async fn batch(&self, writes: Vec<Write>) -> Result<(), StorageError> {
         if writes.is_empty() {
             return Ok(());
         }
-        let writes = writes.into_iter().map(|w| w.prefixed(&self.prefix)).collect();
-        self.store.apply(writes).await
+        self.store.apply(self.prefixed(writes)).await
+    }
+
+    /// Like [`View::batch`], but a power cut cannot undo it either: for what exists nowhere
+    /// else, such as a password just rotated. Slower.
+    pub async fn batch_durable(&self, writes: Vec<Write>) -> Result<(), StorageError> {
+        self.store.apply_durable(self.prefixed(writes)).await
+    }
+
+    fn prefixed(&self, writes: Vec<Write>) -> Vec<Write> {
+        writes.into_iter().map(|w| w.prefixed(&self.prefix)).collect()
     }
 
     /// Removes everything below this view.

@@ -58,7 +58,9 @@ impl Engine {
     pub(super) async fn put_intent(&self, intent: Intent) -> Result<String, Error> {
         let id = random::uuid();
         let entry = Entry { id: id.clone(), created: self.system.now(), intent };
-        self.storage.put_json(&format!("{PREFIX}{id}"), &entry).await?;
+        // Durable: after a power cut the new password exists nowhere but here.
+        let write = Write::put_json(format!("{PREFIX}{id}"), &entry)?;
+        self.storage.batch_durable(vec![write]).await?;
         Ok(id)
     }
 

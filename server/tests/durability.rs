@@ -1,0 +1,266 @@
+//! Whole servers that crash, run out of disk, or have their files changed under them.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::{Client, start_on};
+
+const DIR: &str = "VAULTLAB_TEST_CHILD_DIR";
+const WRITERS: usize = 4;
+
+/// Not a test of its own: a server on `store` below the given folder, until it is killed. Says
+/// its address on stdout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run as a child process by the other tests"]
+async fn child_server() {
+    let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
+    let server = start_on(&dir.join("store")).await;
+    println!("listening on http://{}", server.addresses()[0]);
+    std::future::pending::<()>().await;
+}
+
+/// A server in a process of its own, killed when dropped.
+struct Process {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts [`child_server`]; `limits` are shell commands that run before it.
+fn spawn(dir: &Path, limits: &str) -> Process {
+    let mut child = Command::new("sh")
+        .args(["-c", &format!(r#"{limits} exec "$@""#), "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["child_server", "--exact", "--ignored", "--nocapture"])
+        .env(DIR, dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let address = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("listening on ").map(|(_, address)| address.to_owned()));
+    Process { child, address: address.expect("the server starts") }
+}
+
+/// Initialises a server with one key; a root client and the key.
+async fn initialise(process: &Process) -> (Client, String) {
+    let client = Client::new(&process.address, "");
+    let body = json!({"secret_shares": 1, "secret_threshold": 1});
+    let init = client.post("sys/init", body).await.expect(200);
+    let key = init.body["keys"][0].as_str().unwrap().to_owned();
+    unseal(&client, &key).await;
+    let root = client.with_token(init.body["root_token"].as_str().unwrap());
+    root.post("sys/mounts/kv", json!({"type": "kv"})).await.expect(204);
+    (root, key)
+}
+
+async fn unseal(client: &Client, key: &str) {
+    let status = client.post("sys/unseal", json!({ "key": key })).await.expect(200);
+    assert_eq!(status.body["sealed"], false);
+}
+
+fn audit_lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    // The kill may have come in the middle of the last line.
+    lines.pop();
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Counts up under a key of its own until the server is gone; the last number acknowledged.
+async fn count_up(client: Client, writer: usize, start: u64) -> u64 {
+    let mut acknowledged = start;
+    loop {
+        let next = acknowledged + 1;
+        let path = format!("kv/counter-{writer}");
+        let request = client.request("POST", &path).json(&json!({ "number": next }));
+        match request.send().await {
+            Ok(answer) => assert_eq!(answer.status().as_u16(), 204),
+            Err(_) => return acknowledged,
+        }
+        acknowledged = next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_has_every_acknowledged_write_and_recorded_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("audit.log");
+    let mut process = spawn(dir.path(), "");
+    let (root, key) = initialise(&process).await;
+    let body = json!({"type": "file", "options": {"file_path": log}});
+    root.post("sys/audit/file", body).await.expect(204);
+
+    let mut acknowledged = [0; WRITERS];
+    for round in 0..4_u64 {
+        let client = Client::new(&process.address, &root.token);
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| tokio::spawn(count_up(client.clone(), writer, acknowledged[writer])))
+            .collect();
+        tokio::time::sleep(Duration::from_millis(150 + 70 * round)).await;
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        for (writer, task) in writers.into_iter().enumerate() {
+            acknowledged[writer] = task.await.unwrap();
+        }
+
+        process = spawn(dir.path(), "");
+        let client = Client::new(&process.address, &root.token);
+        unseal(&client, &key).await;
+        for (writer, acknowledged) in acknowledged.iter_mut().enumerate() {
+            let found = client.get(&format!("kv/counter-{writer}")).await.expect(200);
+            let found = found.data()["number"].as_u64().unwrap();
+            assert!(found >= *acknowledged, "{acknowledged} was acknowledged, {found} is there");
+            *acknowledged = found;
+        }
+    }
+    assert!(acknowledged.iter().all(|&count| count > 10), "{acknowledged:?}");
+
+    // Each was recorded before it was done.
+    let lines = audit_lines(&log);
+    for (writer, &acknowledged) in acknowledged.iter().enumerate() {
+        let path = format!("kv/counter-{writer}");
+        let recorded = lines.iter().filter(|line| {
+            line["type"] == "request"
+                && line["request"]["path"] == *path
+                && line["request"]["operation"] != "read"
+        });
+        assert!(recorded.count() as u64 >= acknowledged, "{path}");
+    }
+    let mode = fs::metadata(&log).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    // No file can grow beyond 256 blocks of 512 bytes.
+    let process = spawn(dir.path(), r#"trap "" XFSZ; ulimit -S -f 256;"#);
+    let (root, key) = initialise(&process).await;
+    let ballast = "x".repeat(20_000);
+    let mut written = 0;
+    let refused = loop {
+        let answer = root.post(&format!("kv/{written}"), json!({ "ballast": ballast })).await;
+        if answer.status != 204 {
+            break answer;
+        }
+        written += 1;
+        assert!(written < 100, "the disk never filled up");
+    };
+    assert_eq!(refused.status, 500);
+    assert!(refused.error().contains("no room to write"), "{}", refused.error());
+    for number in 0..written {
+        root.get(&format!("kv/{number}")).await.expect(200);
+    }
+    root.get(&format!("kv/{written}")).await.expect(404);
+    root.get("sys/health").await.expect(200);
+
+    // There is room again: the same server goes on, and so does the next one.
+    let raised = Command::new("prlimit")
+        .args(["--fsize=unlimited:unlimited", "--pid", &process.child.id().to_string()])
+        .status();
+    assert!(raised.unwrap().success());
+    root.post(&format!("kv/{written}"), json!({ "ballast": ballast })).await.expect(204);
+    drop(process);
+    let process = spawn(dir.path(), "");
+    let client = Client::new(&process.address, &root.token);
+    unseal(&client, &key).await;
+    client.get(&format!("kv/{written}")).await.expect(200);
+}
+
+#[tokio::test]
+async fn requests_are_refused_when_the_only_audit_device_cannot_write() {
+    let lab = support::lab().await;
+    lab.root.post("sys/mounts/kv", json!({"type": "kv"})).await.expect(204);
+    let full = json!({"type": "file", "options": {"file_path": "/dev/full"}});
+    // Whether the answer to this one still comes through is the device's first test.
+    lab.root.post("sys/audit/full", full).await;
+    let refused = lab.root.post("kv/a", json!({"value": "x"})).await.expect(500);
+    assert!(refused.error().contains("internal error"), "{}", refused.error());
+    lab.root.get("kv/a").await.expect(500);
+    lab.root.get("sys/health").await.expect(200);
+    lab.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_store_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = start_on(dir.path()).await;
+    let second = vaultlab_server::Server::builder()
+        .file_storage(dir.path(), vaultlab_server::storage::FileOptions::default())
+        .start()
+        .await;
+    let error = second.err().unwrap().to_string();
+    assert!(error.contains("in use by another server"), "{error}");
+    assert!(error.contains(&std::process::id().to_string()), "{error}");
+    first.stop().await;
+    start_on(dir.path()).await.stop().await;
+}
+
+#[tokio::test]
+async fn no_secret_lies_in_clear_in_the_store_or_the_audit_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let lab = support::file_lab(&dir.path().join("store")).await;
+    let log = dir.path().join("audit.log");
+    let body = json!({"type": "file", "options": {"file_path": log}});
+    lab.root.post("sys/audit/file", body).await.expect(204);
+    lab.root.post("sys/mounts/kv", json!({"type": "kv"})).await.expect(204);
+    lab.root.post("kv/a", json!({"password": "canary-in-the-store"})).await.expect(204);
+    lab.root.get("kv/a").await.expect(200);
+    let hashed = lab.root.post("sys/audit-hash/file", json!({"input": "canary-in-the-store"})).await;
+    let hash = hashed.expect(200).data()["hash"].as_str().unwrap().to_owned();
+    let root_token = lab.root.token.clone();
+    lab.server.stop().await;
+
+    let store = fs::read(dir.path().join("store/store.log")).unwrap();
+    let audit = fs::read(&log).unwrap();
+    let has = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|w| w == text.as_bytes());
+    for secret in ["canary-in-the-store", &root_token, &lab.keys[0]] {
+        assert!(!has(&store, secret) && !has(&audit, secret));
+    }
+    assert!(has(&audit, &hash), "the log can be searched for a known value");
+}
+
+/// A log is rotated while the server runs.
+#[tokio::test]
+async fn a_reload_opens_audit_files_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, rotated) = (dir.path().join("audit.log"), dir.path().join("audit.log.1"));
+    let lab = support::lab().await;
+    let body = json!({"type": "file", "options": {"file_path": log}});
+    lab.root.post("sys/audit/file", body).await.expect(204);
+    lab.root.get("auth/token/lookup-self").await.expect(200);
+    fs::rename(&log, &rotated).unwrap();
+    lab.server.reload();
+    // The file is there at once, not only with the next request.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !log.exists() {
+        assert!(Instant::now() < deadline, "not opened anew");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    lab.root.get("sys/policies/acl?list=true").await.expect(200);
+    let paths = |path: &Path| -> Vec<String> {
+        let lines = audit_lines(path);
+        lines.iter().map(|line| line["request"]["path"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(paths(&rotated).contains(&"auth/token/lookup-self".to_owned()));
+    let new = paths(&log);
+    assert!(!new.is_empty() && new.iter().all(|path| path.starts_with("sys/policies/acl")), "{new:?}");
+    lab.server.stop().await;
+}
