@@ -39,7 +39,7 @@ fn statements_that_fail_are_told_with_role_statement_and_the_database_s_own_erro
         return;
     }
     let lab = TestLab::new("bad-sql");
-    let create = format!("{GOOD}; GRANT no_such_group TO \"{{{{name}}}}\"");
+    let create = format!("{GOOD} GRANT no_such_group TO \"{{{{name}}}}\"");
     lab.write("vaultlab.yaml", &small_lab(&create, ""));
     let error = lab.fails(6, &["up", "--progress", "plain"]);
     for part in ["role app", "no_such_group", "does not exist", "{{password}}", "next: vaultlab up --retain"]

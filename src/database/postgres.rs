@@ -5,12 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use tokio::task::JoinHandle;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::error::{DatabaseError, Refusal, ScriptError, shorten};
 use super::quote::{pg_name, pg_text};
-use super::script::{Dialect, locate};
+use super::script::{Dialect, locate, number_at};
 use super::{CONNECT_TIMEOUT, Check, Database, Target};
 use crate::secret::Secret;
 use crate::service::Endpoint;
@@ -101,7 +101,13 @@ impl Database for Postgres {
         .await;
         result.map_err(|e| {
             let message = refusal(&e).map_or_else(|| chain(&e), |refusal| refusal.to_string());
-            locate(script, Dialect::Postgres, done + 1, message)
+            // The server parses the whole text before it runs any of it: a syntax error has a
+            // position, and nothing is done by then.
+            let number = match e.as_db_error().and_then(DbError::position) {
+                Some(ErrorPosition::Original(at)) => number_at(&script.text, Dialect::Postgres, *at as usize),
+                _ => done + 1,
+            };
+            locate(script, Dialect::Postgres, number, message)
         })
     }
 

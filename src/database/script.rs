@@ -21,6 +21,13 @@ pub(super) fn locate(script: &SqlText, dialect: Dialect, number: usize, message:
     ScriptError { origin: script.origin.clone(), line, number, statement: shorten(statement), message }
 }
 
+/// The number, from 1, of the statement at a character position, from 1.
+pub(super) fn number_at(text: &str, dialect: Dialect, position: usize) -> usize {
+    let at = text.char_indices().nth(position.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+    let begins = |statement: &str| statement.as_ptr() as usize - text.as_ptr() as usize;
+    split(text, dialect).iter().filter(|(_, statement)| begins(statement) <= at).count()
+}
+
 /// The statements of a text, each with the line it begins in, from 1. Parts that hold nothing but
 /// blanks and comments are none.
 pub(super) fn split(text: &str, dialect: Dialect) -> Vec<(usize, &str)> {
@@ -207,6 +214,16 @@ mod tests {
         assert_eq!((error.line, error.number, error.statement.as_str()), (3, 2, "B c"));
         assert_eq!(locate(&script, Dialect::Postgres, 9, "no".into()).statement, "D");
         assert!(error.to_string().starts_with("seed.sql:3: statement 2 failed: no"));
+    }
+
+    #[test]
+    fn a_position_is_in_a_statement() {
+        let text = "SELECT 'é;';\nSELECT 2;\n\nSELECT 3";
+        let number = |part: &str| {
+            let at = text[..text.find(part).unwrap()].chars().count() + 1;
+            number_at(text, Dialect::Postgres, at)
+        };
+        assert_eq!(["é", "2", "3"].map(number), [1, 2, 3]);
     }
 
     proptest! {

@@ -85,7 +85,7 @@ pub enum LabError {
     },
     /// The embedded server could not run.
     #[error(transparent)]
-    Server(std::io::Error),
+    Server(vaultlab_server::server::RunError),
     /// Time was up.
     #[error("lab {lab} was not up after {seconds} s; the last step was: {step}")]
     Timeout {

@@ -35,20 +35,30 @@ impl RunningLab {
         arguments: &[OsString],
         options: &ExecOptions,
     ) -> Result<ExitStatus, LabError> {
+        // From here on no signal ends this process before the leases are revoked.
+        let mut signals = Signals::catch()?;
         let session = Session::open(self, options).await?;
-        let result = session.run(program, arguments).await;
-        let closed = session.close().await;
-        let status = result?;
-        closed?;
-        Ok(status)
+        let result = session.run(program, arguments, &mut signals).await;
+        self.warn_unless_revoked(session.close().await);
+        result
+    }
+
+    /// The program's own exit code matters more than a lease that ends with its TTL.
+    fn warn_unless_revoked(&self, revoked: Result<(), LabError>) {
+        if let Err(error) = revoked {
+            self.lab()
+                .report()
+                .warn(format!("could not revoke the leases, they end with their TTL: {error}"));
+        }
     }
 
     /// Runs the database's own client (`psql`, `mariadb` or `mysql`) with a fresh credential of
     /// `role`, which is revoked when the client ends.
     pub async fn connect(&self, role: &str, arguments: &[OsString]) -> Result<ExitStatus, LabError> {
+        let mut signals = Signals::catch()?;
         let credential = self.credential(role).await?;
-        let result = self.run_client(&credential, arguments).await;
-        self.revoke(&credential).await?;
+        let result = self.run_client(&credential, arguments, &mut signals).await;
+        self.warn_unless_revoked(self.revoke(&credential).await);
         result
     }
 
@@ -56,6 +66,7 @@ impl RunningLab {
         &self,
         credential: &RoleCredential,
         arguments: &[OsString],
+        signals: &mut Signals,
     ) -> Result<ExitStatus, LabError> {
         let RoleCredential { endpoint, database, username, password, .. } = credential;
         let (program, mut command) = match credential.engine {
@@ -80,7 +91,7 @@ impl RunningLab {
             }
         };
         command.args(arguments);
-        wait_passing_signals(spawn(program, &mut command)?).await
+        signals.pass_on_to(spawn(program, &mut command)?).await
     }
 }
 
@@ -100,14 +111,14 @@ impl<'a> Session<'a> {
         };
         let vault = lab.vault().with_token(token.clone());
         let mut session = Self { lab, vault, credentials: Vec::new(), variables: lab.variables() };
-        let ready = session.prepare(token, options).await;
-        if ready.is_err() {
-            // The first error is the one to tell.
-            let _ = session.close().await;
-            ready?;
-            unreachable!("an error was there");
+        match session.prepare(token, options).await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = session.close().await;
+                Err(error)
+            }
         }
-        Ok(session)
     }
 
     async fn prepare(&mut self, token: Secret, options: &ExecOptions) -> Result<(), LabError> {
@@ -136,7 +147,12 @@ impl<'a> Session<'a> {
         apply_map(&mut self.variables, &options.map)
     }
 
-    async fn run(&self, program: &OsString, arguments: &[OsString]) -> Result<ExitStatus, LabError> {
+    async fn run(
+        &self,
+        program: &OsString,
+        arguments: &[OsString],
+        signals: &mut Signals,
+    ) -> Result<ExitStatus, LabError> {
         let mut command = Command::new(program);
         command.args(arguments);
         for variable in &self.variables {
@@ -144,7 +160,7 @@ impl<'a> Session<'a> {
         }
         let child = spawn(&program.to_string_lossy(), &mut command)?;
         tokio::select! {
-            status = wait_passing_signals(child) => status,
+            status = signals.pass_on_to(child) => status,
             never = self.keep_renewed() => match never {},
         }
     }
@@ -200,37 +216,61 @@ fn spawn(program: &str, command: &mut Command) -> Result<Child, LabError> {
     command.spawn().map_err(|source| LabError::Program { program: program.into(), source })
 }
 
-/// Waits for the child, passing on the signals this process gets. From a terminal, Ctrl-C and
-/// Ctrl-\ reach the child by themselves: it is in the same process group.
-async fn wait_passing_signals(mut child: Child) -> Result<ExitStatus, LabError> {
-    let failed = |source| LabError::Program { program: "the program".into(), source };
-    let on = |kind: SignalKind| signal(kind).map_err(failed);
-    let mut hangup = on(SignalKind::hangup())?;
-    let mut interrupt = on(SignalKind::interrupt())?;
-    let mut quit = on(SignalKind::quit())?;
-    let mut terminate = on(SignalKind::terminate())?;
-    let mut user1 = on(SignalKind::user_defined1())?;
-    let mut user2 = on(SignalKind::user_defined2())?;
-    let from_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(nix::unistd::Pid::from_raw);
-    let got = async |signal: &mut Signal| {
-        if signal.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-    };
-    loop {
-        let (received, by_terminal) = tokio::select! {
-            status = child.wait() => return status.map_err(failed),
-            () = got(&mut hangup) => (nix::sys::signal::SIGHUP, false),
-            () = got(&mut interrupt) => (nix::sys::signal::SIGINT, from_terminal),
-            () = got(&mut quit) => (nix::sys::signal::SIGQUIT, from_terminal),
-            () = got(&mut terminate) => (nix::sys::signal::SIGTERM, false),
-            () = got(&mut user1) => (nix::sys::signal::SIGUSR1, false),
-            () = got(&mut user2) => (nix::sys::signal::SIGUSR2, false),
+/// The signals that are passed on to a child. They are caught from the moment this is made; one
+/// that comes before there is a child reaches it when it starts.
+struct Signals {
+    caught: Vec<(nix::sys::signal::Signal, Signal)>,
+    /// From a terminal, Ctrl-C and Ctrl-\ reach the child by themselves: it is in the same process
+    /// group.
+    from_terminal: bool,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, LabError> {
+        use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+        let catch = |number: nix::sys::signal::Signal| {
+            let caught = signal(SignalKind::from_raw(number as i32));
+            caught
+                .map(|caught| (number, caught))
+                .map_err(|source| LabError::Program { program: "with signals passed on".into(), source })
         };
-        if let (Some(pid), false) = (pid, by_terminal) {
-            // It may have ended in this moment; then `wait` says so.
-            let _ = nix::sys::signal::kill(pid, received);
+        let caught = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2].map(catch);
+        Ok(Self {
+            caught: caught.into_iter().collect::<Result<_, _>>()?,
+            from_terminal: std::io::IsTerminal::is_terminal(&std::io::stdin()),
+        })
+    }
+
+    /// The next signal to pass on.
+    async fn next(&mut self) -> nix::sys::signal::Signal {
+        use nix::sys::signal::Signal::{SIGINT, SIGQUIT};
+        let from_terminal = self.from_terminal;
+        std::future::poll_fn(|context| {
+            for (number, caught) in &mut self.caught {
+                if caught.poll_recv(context).is_ready()
+                    && !(from_terminal && matches!(number, SIGINT | SIGQUIT))
+                {
+                    return std::task::Poll::Ready(*number);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits for the child, passing on what comes.
+    async fn pass_on_to(&mut self, mut child: Child) -> Result<ExitStatus, LabError> {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(nix::unistd::Pid::from_raw);
+        loop {
+            tokio::select! {
+                status = child.wait() => {
+                    return status.map_err(|source| LabError::Program { program: "the program".into(), source });
+                }
+                number = self.next() => if let Some(pid) = pid {
+                    // It may have ended in this moment; then `wait` says so.
+                    let _ = nix::sys::signal::kill(pid, number);
+                }
+            }
         }
     }
 }

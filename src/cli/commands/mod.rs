@@ -98,7 +98,7 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Command::Demo { demo: Demo::Rotate { watch, duration, retain, lab } } => {
             demo::rotate(&settings(lab), watch.then_some(duration), retain).await
         }
-        Command::Server { config } => server::run(&config),
+        Command::Server { config } => server::run(&config).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "vaultlab", &mut script);

@@ -3,7 +3,8 @@ use std::process::ExitCode;
 
 use crate::lab::LabError;
 
-pub(super) fn run(config: &[PathBuf]) -> Result<ExitCode, LabError> {
-    let _ = config;
-    Err(LabError::Server(std::io::Error::other("the embedded server is not part of this build yet")))
+pub(super) async fn run(config: &[PathBuf]) -> Result<ExitCode, LabError> {
+    crate::install_crypto_provider();
+    vaultlab_server::server::run(config).await.map_err(LabError::Server)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -13,8 +13,18 @@ use crate::spec::names;
 use crate::spec::wire::{Database, LabFile, Role, Rotation};
 
 /// What the account `vault` may do where the lab file says nothing.
-const POSTGRES_ADMIN: &str = include_str!("../../../sql/postgres/admin.sql");
-/// The shipped lab names its four privileges; other schemas may need any.
+///
+/// The shipped labs name the privileges they need; other schemas may need any. Vault's default
+/// revocation statements, too, take the right to revoke what the account was granted.
+const POSTGRES_ADMIN: &str = r#"ALTER ROLE "{{name}}" CREATEROLE;
+GRANT pg_signal_backend TO "{{name}}";
+GRANT ALL ON DATABASE "{{database}}" TO "{{name}}" WITH GRANT OPTION;
+GRANT ALL ON SCHEMA public TO "{{name}}" WITH GRANT OPTION;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO "{{name}}" WITH GRANT OPTION;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO "{{name}}" WITH GRANT OPTION;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO "{{name}}" WITH GRANT OPTION;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON ROUTINES TO "{{name}}" WITH GRANT OPTION;
+"#;
 const MYSQL_ADMIN: &str = "GRANT CREATE USER ON *.* TO '{{name}}'@'%';
 GRANT ALL PRIVILEGES ON `{{database}}`.* TO '{{name}}'@'%' WITH GRANT OPTION;
 ";
