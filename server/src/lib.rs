@@ -8,6 +8,7 @@ pub mod barrier;
 mod child_test;
 pub mod config;
 pub mod core;
+pub mod cubbyhole;
 pub mod database;
 pub mod duration;
 mod expiration;
@@ -27,6 +28,7 @@ pub mod storage;
 mod sys;
 pub mod tls;
 mod token;
+pub mod userpass;
 mod wrapping;
 
 pub use server::{Builder, RunError, Server, ServerError, run};

@@ -21,6 +21,9 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 
 /// Fills `bytes` from the operating system itself, without a generator in this process that
 /// could keep a copy: for keys that have to be wiped from memory one day.
+///
+/// # Panics
+/// When the system has none to give, which it always has.
 #[expect(clippy::expect_used, reason = "without it `rand::rng` could not be seeded either")]
 pub fn secret(bytes: &mut [u8]) {
     SysRng.try_fill_bytes(bytes).expect("the system gives random bytes");

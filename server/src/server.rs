@@ -128,6 +128,8 @@ impl Builder {
 fn registry() -> Registry {
     Registry::default()
         .with(Table::Auth, "approle", crate::approle::AppRole::factory)
+        .with(Table::Auth, "userpass", crate::userpass::Userpass::factory)
+        .with(Table::Secret, "cubbyhole", crate::cubbyhole::Cubbyhole::factory)
         .with(Table::Secret, "database", crate::database::DatabaseEngine::factory)
         .with(Table::Secret, "kv", crate::kv::factory)
 }

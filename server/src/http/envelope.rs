@@ -1,7 +1,5 @@
 //! From a response or an error to a body in Vault's shape.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -108,7 +106,7 @@ impl Reply {
             return Self::json(status, &wrapped);
         }
         let (lease_id, renewable, ttl) =
-            response.secret.as_ref().map_or(("", false, Duration::ZERO), |secret| {
+            response.secret.as_ref().map_or(("", false, response.lease_hint), |secret| {
                 (secret.lease_id.as_str(), secret.lease.renewable, secret.lease.ttl)
             });
         let envelope = Envelope {
@@ -183,6 +181,8 @@ fn wrap_json(info: &WrapInfo) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::logical::{LeaseOptions, Secret};
 

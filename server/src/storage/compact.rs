@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use super::format::{Frame, HEADER_LEN};
@@ -25,9 +26,13 @@ pub(super) fn is_due(log_len: u64, live_bytes: u64) -> bool {
     garbage > live_bytes.max(MINIMUM_GARBAGE)
 }
 
+/// The new file and its length.
+type Snapshot = (File, u64);
+
 /// A compaction under way.
 pub(super) struct Compaction {
-    thread: JoinHandle<Result<(File, u64), StorageError>>,
+    outcome: Receiver<Result<Snapshot, StorageError>>,
+    thread: JoinHandle<()>,
     stop: Arc<AtomicBool>,
     /// The old log's length when the snapshot was taken.
     from: u64,
@@ -42,6 +47,7 @@ impl Compaction {
         let path = log.path().to_owned();
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
+        let (done, outcome) = channel();
         let thread = std::thread::Builder::new()
             .name("vault-compact".to_owned())
             .spawn(move || {
@@ -50,22 +56,33 @@ impl Compaction {
                         .map(|len| (file, len))
                         .map_err(|cause| StorageError::write(&path, cause))
                 });
+                // The outcome is there before the writer is woken to look for it.
+                let _ = done.send(written);
                 waker.wake();
-                written
             })
             .inspect_err(|error| tracing::warn!(%error, "cannot start a compaction"))
             .ok()?;
-        Some(Self { thread, stop, from: log.len() })
+        Some(Self { outcome, thread, stop, from: log.len() })
     }
 
-    pub(super) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+    /// The snapshot, once it is written; to be passed to [`Compaction::finish`].
+    pub(super) fn poll(&self) -> Option<Result<Snapshot, StorageError>> {
+        match self.outcome.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            // It panicked, which the panic hook has reported; here it is a failed compaction.
+            Err(TryRecvError::Disconnected) => Some(Err(StorageError::Closed)),
+        }
     }
 
-    /// Adds what was committed since the start and replaces the log.
-    pub(super) fn finish(self, log: &mut Log) -> Result<(), StorageError> {
+    /// Adds to the snapshot what was committed since the start and replaces the log.
+    pub(super) fn finish(
+        self,
+        snapshot: Result<Snapshot, StorageError>,
+        log: &mut Log,
+    ) -> Result<(), StorageError> {
         let before = log.len();
-        let outcome = join(self.thread).and_then(|(file, len)| {
+        let outcome = snapshot.and_then(|(file, len)| {
             let tail = log.tail(self.from)?;
             file.write_all_at(&tail, len)
                 .and_then(|()| match log.sync {
@@ -87,14 +104,9 @@ impl Compaction {
     pub(super) fn abandon(self, log: &Log) {
         self.stop.store(true, Ordering::Relaxed);
         // Its outcome no longer matters, only that it writes no more.
-        let _ = join(self.thread);
+        let _ = self.thread.join();
         log::remove_temporary(log.dir());
     }
-}
-
-fn join(thread: JoinHandle<Result<(File, u64), StorageError>>) -> Result<(File, u64), StorageError> {
-    // A panic there has been reported by the panic hook; here it is a failed compaction.
-    thread.join().unwrap_or(Err(StorageError::Closed))
 }
 
 /// Writes and syncs all entries; the length of the file afterwards.

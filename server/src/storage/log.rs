@@ -25,6 +25,8 @@ pub(super) struct Log {
     end: u64,
     /// Bytes beyond `end` may be left of a write that failed and could not be undone yet.
     dirty: bool,
+    /// The log's name may not yet be on the disk.
+    unnamed: bool,
     pub(super) sync: SyncPolicy,
     _lock: DirLock,
 }
@@ -44,7 +46,8 @@ impl Log {
             refuse_foreign(dir)?;
             let new = create_temporary(dir)?;
             new.sync_all().map_err(|cause| StorageError::write(&path, cause))?;
-            replace(dir)?;
+            rename(dir)?;
+            sync_dir(dir)?;
         }
         let file = OpenOptions::new()
             .read(true)
@@ -65,7 +68,16 @@ impl Log {
                 .and_then(|()| file.sync_all())
                 .map_err(|cause| StorageError::io("cut off the end of", &path, cause))?;
         }
-        let log = Self { dir: dir.to_owned(), path, file, end: end as u64, dirty: false, sync, _lock: lock };
+        let log = Self {
+            dir: dir.to_owned(),
+            path,
+            file,
+            end: end as u64,
+            dirty: false,
+            unnamed: false,
+            sync,
+            _lock: lock,
+        };
         Ok((log, index))
     }
 
@@ -122,10 +134,20 @@ impl Log {
 
     /// Puts `file`, which is the temporary file and `len` bytes long, in this log's place.
     pub(super) fn replace_with(&mut self, file: File, len: u64) -> Result<(), StorageError> {
-        replace(&self.dir)?;
+        rename(&self.dir)?;
+        // From here on the old file has no name: what it got would be lost.
         self.file = file;
         self.end = len;
         self.dirty = false;
+        self.unnamed = true;
+        self.sync_name()
+    }
+
+    fn sync_name(&mut self) -> Result<(), StorageError> {
+        if self.unnamed {
+            sync_dir(&self.dir)?;
+            self.unnamed = false;
+        }
         Ok(())
     }
 
@@ -244,10 +266,14 @@ pub(super) fn remove_temporary(dir: &Path) {
     }
 }
 
-/// Renames the temporary file over the log and makes the new name durable.
-fn replace(dir: &Path) -> Result<(), StorageError> {
+/// Renames the temporary file over the log.
+fn rename(dir: &Path) -> Result<(), StorageError> {
     let path = dir.join(NAME);
-    fs::rename(dir.join(TEMPORARY), &path).map_err(|cause| StorageError::io("replace", &path, cause))?;
+    fs::rename(dir.join(TEMPORARY), &path).map_err(|cause| StorageError::io("replace", &path, cause))
+}
+
+/// Makes names in the folder survive a power cut.
+fn sync_dir(dir: &Path) -> Result<(), StorageError> {
     File::open(dir).and_then(|folder| folder.sync_all()).map_err(|cause| StorageError::io("sync", dir, cause))
 }
 

@@ -49,11 +49,12 @@ impl Writer {
     }
 
     fn compact_if_due(&mut self) {
-        if let Some(running) = self.compaction.take_if(|running| running.is_finished()) {
-            if let Err(error) = running.finish(&mut self.log) {
-                tracing::warn!(%error, "the store could not be compacted; it goes on growing");
-                self.not_before = Some(Instant::now() + RETRY_COMPACTION);
-            }
+        if let Some(snapshot) = self.compaction.as_ref().and_then(Compaction::poll)
+            && let Some(running) = self.compaction.take()
+            && let Err(error) = running.finish(snapshot, &mut self.log)
+        {
+            tracing::warn!(%error, "the store could not be compacted; it goes on growing");
+            self.not_before = Some(Instant::now() + RETRY_COMPACTION);
         }
         let may_start = self.not_before.is_none_or(|time| Instant::now() >= time);
         if self.compaction.is_none() && may_start {

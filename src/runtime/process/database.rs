@@ -1,24 +1,20 @@
 //! Bringing up a database: from a template, or on the lab's own data.
 
 use std::fs;
-use std::path::PathBuf;
 
 use tokio::time::Instant;
 
-use super::accounts::fresh;
-use super::engine::{DatabaseProgram, Initialise, folder, superuser};
+use super::engine::{DatabaseProgram, folder};
 use super::identity::Identity;
-use super::programs::MysqlProgram;
-use super::spawn::{KillOnDrop, RunAs, make_passable};
-use super::start::{AskSql, PortWish, Start, ended_is_none};
+use super::spawn::{RunAs, make_passable};
+use super::start::{AskSql, PortWish, Start, Wait, ended_is_none};
 use super::stop::clear_leftovers;
-use super::template::{self, Build, Origin};
+use super::template::{self, Origin};
 use super::{Places, ProcessRuntime};
-use crate::database::{Database, Target};
 use crate::report::{Outcome, Report};
 use crate::runtime::{DataOrigin, Running, RuntimeError};
 use crate::service::{Endpoint, Service};
-use crate::spec::model::{ADMIN_USER, DatabaseSpec};
+use crate::spec::model::DatabaseSpec;
 use crate::state::{Credentials, DatabaseAccounts, ServiceRecord};
 
 impl ProcessRuntime {
@@ -35,6 +31,7 @@ impl ProcessRuntime {
             && let Some(process) = self.process_of(name, record)
         {
             if spec.port.is_none_or(|port| port == record.port) {
+                warn_if_changed(spec, record.template.as_deref(), report);
                 let reuse = self.reuse(spec, record, process, deadline);
                 if let Some(running) = report.step(&step, &title, &[], ended_is_none(reuse)).await? {
                     return Ok(running);
@@ -60,14 +57,9 @@ impl ProcessRuntime {
                 let found = program.product();
                 return Err(RuntimeError::DataMismatch { service: name.into(), made_by, found });
             }
-            let made_of = record.as_ref().and_then(|record| record.template.clone()).unwrap_or(key.clone());
-            if template::content(&made_of) != template::content(&key) {
-                report.warn(format!(
-                    "{name}: its schema, seed or admin statements were changed after its data was made; \
-                     the data is kept as it is (`vaultlab down --volumes` and `up` make it anew)"
-                ));
-            }
-            (DataOrigin::Kept, made_of)
+            let made_of = record.as_ref().and_then(|record| record.template.clone());
+            warn_if_changed(spec, made_of.as_deref(), report);
+            (DataOrigin::Kept, made_of.unwrap_or(key))
         } else {
             let template = self.home.templates().join(&key);
             let origin = if Origin::load(&template)?.is_some() {
@@ -114,9 +106,16 @@ impl ProcessRuntime {
         let mut accounts = self.accounts_of(spec)?;
         let template = self.template_superuser(name)?;
         let probe = ask(spec, &accounts, template.as_ref());
-        let from = super::log::length(&places.log);
-        let mut connection =
-            self.wait_ready(name, &places.log, from, Some(process), record.port, deadline, &probe).await?;
+        let wait = Wait {
+            service: name,
+            child: name,
+            identity: Some(process),
+            log: &places.log,
+            from: super::log::length(&places.log),
+            port: record.port,
+            deadline,
+        };
+        let mut connection = self.wait_ready(&wait, &probe).await?;
         self.apply_accounts(name, &mut accounts, connection.as_mut()).await?;
         connection.close().await;
         let running = self.running(spec, &record, accounts, true, DataOrigin::Kept);
@@ -231,128 +230,16 @@ impl ProcessRuntime {
         ))?;
         fs::rename(&partial, &places.data).map_err(folder(name, "rename", &partial))
     }
-
-    /// Initialises a server, gives it accounts, schema and seed, and keeps its data as a template.
-    async fn build_template(
-        &self,
-        spec: &DatabaseSpec,
-        program: &DatabaseProgram,
-        user: &RunAs,
-        key: &str,
-        deadline: Instant,
-    ) -> Result<PathBuf, RuntimeError> {
-        let name = spec.name.as_str();
-        let templates = self.home.templates();
-        let build = Build::begin(&templates, user).map_err(folder(name, "create a folder in", &templates))?;
-        let log = build.path().join("build.log");
-        let (data, scratch) = (build.data(), build.path());
-        let superuser = fresh(superuser(spec.engine));
-        let initialise =
-            Initialise { service: name, data: &data, scratch, log: &log, user, superuser: &superuser };
-        program.initialise(&initialise).await?;
-        self.fill_template(spec, program, &initialise, deadline).await?;
-        Origin::new(key, superuser).save(scratch)?;
-        fs::remove_file(&log).map_err(folder(name, "remove", &log))?;
-        build.keep(key).map_err(folder(name, "rename the new template to", &templates.join(key)))
-    }
-
-    async fn fill_template(
-        &self,
-        spec: &DatabaseSpec,
-        program: &DatabaseProgram,
-        at: &Initialise<'_>,
-        deadline: Instant,
-    ) -> Result<(), RuntimeError> {
-        let name = spec.name.as_str();
-        let first = first_sql(program, at)?;
-        let hold = self.ports.pick([]).map_err(folder(name, "find a port of 127.0.0.1 for", at.data))?;
-        let port = hold.port;
-        let launch = program.launch(at.data, port, at.user, first.as_deref());
-        let from = super::log::length(at.log);
-        drop(hold);
-        let child = launch.spawn(at.log).map_err(|source| RuntimeError::Process {
-            service: name.into(),
-            operation: "start",
-            program: launch.program.display().to_string(),
-            source,
-        })?;
-        let identity = Identity::of(child.id());
-        // It must not outlive this build, however the build ends.
-        let mut server = KillOnDrop(child);
-        let database = maintenance_database(program);
-        let probe = AskSql { service: name, engine: spec.engine, database, accounts: vec![at.superuser] };
-        let mut connection = self.wait_ready(name, at.log, from, identity, port, deadline, &probe).await?;
-        if let Some(first) = &first {
-            fs::remove_file(first).map_err(folder(name, "remove", first))?;
-        }
-        fill(spec, program, connection.as_mut(), port, at.superuser).await?;
-        connection.close().await;
-        self.ports.release(port);
-        if let Some(identity) = identity {
-            let kind = Service::Database(spec.clone()).kind();
-            identity.signal(super::engine::stop_signal(kind)).map_err(folder(
-                name,
-                "stop the server on",
-                at.data,
-            ))?;
-        }
-        loop {
-            match server.0.try_wait().map_err(folder(name, "stop the server on", at.data))? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => {
-                    return Err(RuntimeError::Exited {
-                        service: name.into(),
-                        status: super::spawn::describe(status),
-                        log: super::log::since(at.log, from, 20),
-                    });
-                }
-                None if Instant::now() >= deadline => {
-                    return Err(RuntimeError::WillNotStop { service: name.into(), pid: server.0.id() });
-                }
-                None => tokio::time::sleep(super::spawn::POLL).await,
-            }
-        }
-    }
 }
 
-/// Writes the SQL that a new MySQL or MariaDB runs before it answers anyone.
-fn first_sql(program: &DatabaseProgram, at: &Initialise<'_>) -> Result<Option<PathBuf>, RuntimeError> {
-    let DatabaseProgram::Mysql(_) = program else { return Ok(None) };
-    let path = at.scratch.join("first.sql");
-    let sql = MysqlProgram::first_sql(at.superuser);
-    at.user.write_file(&path, sql.as_bytes()).map_err(folder(at.service, "write", &path))?;
-    Ok(Some(path))
-}
-
-/// Makes Vault's account, the database, schema and seed, in this order: the schema may grant to
-/// the account.
-async fn fill(
-    spec: &DatabaseSpec,
-    program: &DatabaseProgram,
-    server: &mut dyn Database,
-    port: u16,
-    superuser: &Credentials,
-) -> Result<(), RuntimeError> {
-    let name = spec.name.as_str();
-    let failed = || RuntimeError::database(name);
-    program.close_back_doors(server).await.map_err(failed())?;
-    server.ensure_account(&fresh(ADMIN_USER)).await.map_err(failed())?;
-    server.ensure_database(&spec.database).await.map_err(failed())?;
-    let endpoint = Endpoint::loopback(port);
-    let target = Target { engine: spec.engine, endpoint, database: spec.database.clone() };
-    let mut inside = crate::database::connect(&target, superuser).await.map_err(failed())?;
-    for script in [&spec.admin].into_iter().chain(&spec.schema).chain(&spec.seed) {
-        inside.run_script(script).await.map_err(RuntimeError::script(name))?;
-    }
-    inside.close().await;
-    Ok(())
-}
-
-/// The database that is there before the lab's own is.
-fn maintenance_database(program: &DatabaseProgram) -> &'static str {
-    match program {
-        DatabaseProgram::Postgres(_) => "postgres",
-        DatabaseProgram::Mysql(_) => "mysql",
+/// Data that is kept does not follow changes of the SQL it was made from.
+fn warn_if_changed(spec: &DatabaseSpec, made_of: Option<&str>, report: &Report) {
+    if made_of.is_some_and(|key| template::content(key) != template::content_of(spec)) {
+        report.warn(format!(
+            "{}: its schema, seed or admin statements were changed after its data was made; the data is \
+             kept as it is (`vaultlab down --volumes` and `up` make it anew)",
+            spec.name
+        ));
     }
 }
 

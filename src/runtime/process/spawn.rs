@@ -97,19 +97,24 @@ pub(super) struct Launch {
     pub args: Vec<OsString>,
     /// Added to an otherwise almost empty environment.
     pub env: Vec<(&'static str, OsString)>,
-    /// Working folder.
+    /// Working folder; `tmp` beside it is for temporary files.
     pub folder: PathBuf,
     pub user: RunAs,
 }
 
 impl Launch {
-    fn command(&self) -> Command {
+    fn command(&self) -> std::io::Result<Command> {
+        // A MariaDB that starts removes what look like its temporary tables from there, and so
+        // those of every other server: each needs a folder of its own.
+        let temporary = self.folder.with_file_name("tmp");
+        self.user.make_folder(&temporary)?;
         let mut command = Command::new(&self.program);
         command
             .args(&self.args)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin")
             .env("HOME", &self.folder)
+            .env("TMPDIR", &temporary)
             .env("LANG", "C")
             .env("LC_ALL", "C")
             // With it, `initdb` need not compare every time zone file with the host's.
@@ -120,13 +125,13 @@ impl Launch {
             // For root, the standard library drops the supplementary groups along with this.
             command.uid(uid).gid(gid);
         }
-        command
+        Ok(command)
     }
 
     /// Starts it detached from our terminal and session, appending its output to `log`.
     pub fn spawn(&self, log: &Path) -> std::io::Result<Box<dyn ChildWrapper>> {
         let output = open_log(log)?;
-        let mut command = self.command();
+        let mut command = self.command()?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         CommandWrap::from(command).wrap(ProcessSession).spawn()
     }
@@ -136,7 +141,7 @@ impl Launch {
     pub async fn run(&self, input: Option<File>, log: &Path) -> std::io::Result<(ExitStatus, Vec<String>)> {
         let output = open_log(log)?;
         let from = output.metadata()?.len();
-        let mut command = self.command();
+        let mut command = self.command()?;
         command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(output.try_clone()?).stderr(output);
         let child = CommandWrap::from(command).wrap(ProcessSession).spawn()?;
         let mut child = KillOnDrop(child);
@@ -182,25 +187,34 @@ pub(super) fn describe(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::working_in;
     use super::*;
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().canonicalize().unwrap().join("data");
+        fs::create_dir(&folder).unwrap();
+        (dir, folder)
+    }
 
     fn launch(script: &str, folder: &Path) -> Launch {
         Launch {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             env: vec![("EXTRA", "yes".into())],
-            folder: folder.into(),
+            folder: folder.to_owned(),
             user: RunAs { ids: None },
         }
     }
 
     #[tokio::test]
     async fn a_program_gets_a_clean_environment_and_its_output_is_kept_private() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, folder) = folder();
         let log = dir.path().join("log");
-        let (status, lines) = launch("env; exit 3", dir.path()).run(None, &log).await.unwrap();
+        let (status, lines) = launch("env; exit 3", &folder).run(None, &log).await.unwrap();
         assert_eq!(describe(status), "exit status 3");
-        let allowed = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "EXTRA", "PWD", "OLDPWD", "SHLVL", "_"];
+        let allowed =
+            ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "EXTRA", "PWD", "OLDPWD", "SHLVL", "_"];
         for line in &lines {
             let name = line.split('=').next().unwrap();
             assert!(allowed.contains(&name), "{line} leaked into the environment");
@@ -211,16 +225,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_run_takes_its_processes_along() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, folder) = folder();
         let log = dir.path().join("log");
         let marker = dir.path().join("marker");
         let script = format!("touch {0}; sleep 30", marker.display());
-        let launch = launch(&script, dir.path());
+        let launch = launch(&script, &folder);
         let run = launch.run(None, &log);
         tokio::select! {
             _ = run => panic!("it ended"),
             () = async { while !marker.exists() { tokio::time::sleep(POLL).await } } => {}
         }
-        assert!(super::super::identity::working_in(&dir.path().canonicalize().unwrap()).is_empty());
+        // The shell's own child is not ours to wait for.
+        let began = std::time::Instant::now();
+        while !working_in(&folder).is_empty() && began.elapsed().as_secs() < 10 {
+            tokio::time::sleep(POLL).await;
+        }
+        assert!(working_in(&folder).is_empty());
     }
 }

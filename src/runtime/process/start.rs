@@ -24,10 +24,10 @@ use crate::state::{Credentials, ServiceRecord};
 const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How many log lines an error shows.
-const LOG_LINES: usize = 20;
+pub(super) const LOG_LINES: usize = 20;
 
 /// How often another port is tried when a foreign program takes the chosen one at the last moment.
-const PORT_ATTEMPTS: usize = 5;
+pub(super) const PORT_ATTEMPTS: usize = 5;
 
 /// How long a server may refuse every password that could be right: meanwhile the one that answers
 /// may turn out to be another, on a port that was taken from under ours.
@@ -59,6 +59,19 @@ pub(super) struct Start<'a> {
     pub log: &'a Path,
     pub port: PortWish,
     pub record: ServiceRecord,
+    pub deadline: Instant,
+}
+
+/// A process that is waited for.
+pub(super) struct Wait<'a> {
+    pub service: &'a str,
+    /// Its name among the children of this program.
+    pub child: &'a str,
+    pub identity: Option<Identity>,
+    pub log: &'a Path,
+    /// Length of the log before the process was started.
+    pub from: u64,
+    pub port: u16,
     pub deadline: Instant,
 }
 
@@ -106,7 +119,8 @@ impl ProcessRuntime {
                 (record.pid, record.started) = (Some(identity.pid), Some(identity.started));
                 self.save_record(name, &record)?;
             }
-            let ready = self.wait_ready(name, log, from, identity, port, deadline, probe).await;
+            let wait = Wait { service: name, child: name, identity, log, from, port, deadline };
+            let ready = self.wait_ready(&wait, probe).await;
             if let Err(RuntimeError::Exited { .. }) = &ready {
                 self.ports.release(port);
                 record.pid = None;
@@ -133,28 +147,22 @@ impl ProcessRuntime {
         }
     }
 
-    /// Waits until `probe` says ready; fails when the process ends or at `deadline`.
-    #[expect(clippy::too_many_arguments, reason = "one use each, no group of them means anything")]
+    /// Waits until `probe` says ready; fails when the process ends or at the deadline.
     pub(super) async fn wait_ready<T: Send>(
         &self,
-        name: &str,
-        log: &Path,
-        from: u64,
-        identity: Option<Identity>,
-        port: u16,
-        deadline: Instant,
+        wait: &Wait<'_>,
         probe: &impl Ask<Ready = T>,
     ) -> Result<T, RuntimeError> {
+        let Wait { service, port, deadline, .. } = *wait;
         let began = Instant::now();
         let mut last = "it was not asked yet".to_owned();
         let mut refused_since = None;
         loop {
-            if let Some(status) = self.ended(name, identity) {
-                let log = log::since(log, from, LOG_LINES);
-                return Err(RuntimeError::Exited { service: name.into(), status, log });
+            if let Some(error) = self.ended(wait) {
+                return Err(error);
             }
             match tokio::time::timeout_at(deadline, probe.ask(port)).await {
-                Ok(Probed::Ready(ready)) => match identity.and_then(|identity| listens(identity.pid, port)) {
+                Ok(Probed::Ready(ready)) => match wait.identity.and_then(|it| listens(it.pid, port)) {
                     Some(false) => last = format!("port {port} is answered by {}", holder(port)),
                     _ => return Ok(ready),
                 },
@@ -170,33 +178,33 @@ impl ProcessRuntime {
             }
             if Instant::now() >= deadline {
                 return Err(RuntimeError::Timeout {
-                    service: name.into(),
+                    service: service.into(),
                     waited: began.elapsed(),
                     last,
-                    log: log::since(log, from, LOG_LINES),
+                    log: log::since(wait.log, wait.from, LOG_LINES),
                 });
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
 
-    /// How the service's process ended; `None` while it runs.
-    fn ended(&self, name: &str, identity: Option<Identity>) -> Option<String> {
+    /// The error for a process that has ended; `None` while it runs.
+    pub(super) fn ended(&self, wait: &Wait<'_>) -> Option<RuntimeError> {
         let mut children = self.children();
-        if let Some(child) = children.get_mut(name) {
-            return match child.try_wait() {
-                Ok(None) => None,
+        let status = match children.get_mut(wait.child) {
+            Some(child) => match child.try_wait() {
+                Ok(None) => return None,
                 Ok(Some(status)) => {
-                    children.remove(name);
-                    Some(describe(status))
+                    children.remove(wait.child);
+                    describe(status)
                 }
-                Err(e) => Some(format!("its end cannot be told: {e}")),
-            };
-        }
-        match identity {
-            Some(identity) if identity.is_alive() => None,
-            _ => Some("it is gone".into()),
-        }
+                Err(e) => format!("its end cannot be told: {e}"),
+            },
+            None if wait.identity.is_some_and(Identity::is_alive) => return None,
+            None => "it is gone".into(),
+        };
+        let log = log::since(wait.log, wait.from, LOG_LINES);
+        Some(RuntimeError::Exited { service: wait.service.into(), status, log })
     }
 }
 

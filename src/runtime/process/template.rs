@@ -52,15 +52,17 @@ impl Origin {
 /// Names a template: `postgres-SERVER-CONTENT`, the first digest over program, version and flags,
 /// the second over everything the lab file says about the content.
 pub(super) fn key(spec: &DatabaseSpec, program: &str, flags: &[String]) -> String {
-    let server =
-        digest([LAYOUT.to_string().as_str(), program].into_iter().chain(flags.iter().map(String::as_str)));
-    let scripts = [&spec.admin].into_iter().chain(&spec.schema).chain(&spec.seed);
-    // Lengths and counts are part of it: moving a statement from one list to the other shows.
+    let layout = LAYOUT.to_string();
+    let server = digest([layout.as_str(), program].into_iter().chain(flags.iter().map(String::as_str)));
+    format!("{}-{server}-{}", spec.engine.as_str(), content_of(spec))
+}
+
+/// Digest over everything the lab file says about a database's content.
+pub(super) fn content_of(spec: &DatabaseSpec) -> String {
+    // Counts are part of it: moving a statement from one list to the other shows.
     let counts = format!("{} {}", spec.schema.len(), spec.seed.len());
-    let content = digest(
-        [spec.database.as_str(), &counts].into_iter().chain(scripts.map(|script| script.text.as_str())),
-    );
-    format!("{}-{server}-{content}", spec.engine.as_str())
+    let scripts = [&spec.admin].into_iter().chain(&spec.schema).chain(&spec.seed);
+    digest([spec.database.as_str(), &counts].into_iter().chain(scripts.map(|script| script.text.as_str())))
 }
 
 /// The part of a key that stands for the lab file's content.

@@ -12,7 +12,7 @@ use super::engine::folder;
 use super::identity::Identity;
 use super::programs::VaultProgram;
 use super::spawn::{Launch, RunAs, make_passable};
-use super::start::{AskHttp, PortWish, Start};
+use super::start::{AskHttp, PortWish, Start, Wait};
 use super::{Places, ProcessRuntime};
 use crate::report::{Outcome, Report};
 use crate::runtime::{DataOrigin, Running, RuntimeError};
@@ -84,9 +84,16 @@ impl ProcessRuntime {
         (record.pid, record.started) = (Some(process.pid), Some(process.started));
         self.save_record(name, &record)?;
         let log = self.places(name).log;
-        let from = super::log::length(&log);
-        let probe = AskHttp { path };
-        self.wait_ready(name, &log, from, Some(process), record.port, deadline, &probe).await?;
+        let wait = Wait {
+            service: name,
+            child: name,
+            identity: Some(process),
+            log: &log,
+            from: super::log::length(&log),
+            port: record.port,
+            deadline,
+        };
+        self.wait_ready(&wait, &AskHttp { path }).await?;
         Ok(record)
     }
 

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::*;
 use crate::shamir;
 use crate::storage::FileOptions;
@@ -14,15 +17,6 @@ const UNSEAL_KEYS: [&str; 3] = [
     include_str!("../testdata/format-1.key-3"),
 ];
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    let digits = text.trim().as_bytes();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
-}
-
 /// Byte for byte what the first version wrote: shares, keyring, records and log.
 #[tokio::test]
 async fn a_store_of_format_1_is_unsealed_and_read() {
@@ -32,7 +26,7 @@ async fn a_store_of_format_1_is_unsealed_and_read() {
     let barrier = Barrier::new(Store::open(dir.path(), &FileOptions::default()).unwrap());
     assert_eq!(barrier.seal_config().unwrap(), Some(SealConfig { secret_shares: 3, secret_threshold: 2 }));
     for pair in [[0, 1], [2, 1], [0, 2]] {
-        let shares = pair.map(|index| from_hex(UNSEAL_KEYS[index]));
+        let shares = pair.map(|index| BASE64.decode(UNSEAL_KEYS[index]).unwrap());
         let key = Key::from_bytes(&shamir::combine_unseal_keys(&shares).unwrap()).unwrap();
         barrier.unseal(&key).await.unwrap();
         let view = barrier.view("");
@@ -71,7 +65,7 @@ async fn write_the_fixture() {
     let shares = shamir::split_unseal_key(root_key.expose(), 3, 2).unwrap();
     for (index, share) in shares.iter().enumerate() {
         let name = format!("format-1.key-{}", index + 1);
-        fs::write(target.join(name), hex(share)).unwrap();
+        fs::write(target.join(name), BASE64.encode(&**share)).unwrap();
     }
     fs::copy(dir.path().join("store.log"), target.join("format-1.log")).unwrap();
 }
