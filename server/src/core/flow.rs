@@ -51,9 +51,9 @@ async fn serve(
     let mounted = active.router.find(&request.path);
     if wrapping_special && let Some((mounted, cut)) = &mounted {
         enter_mount(request, mounted, *cut);
-        audit_request(active, mounted, request, None, None).await?;
+        audit_request(active, Some(mounted), request, None, None).await?;
         let result = wrapping::answer(active, request).await;
-        return audit_response(active, mounted, request, None, result).await;
+        return audit_response(active, Some(mounted), request, None, result).await;
     }
     if let Some((mounted, cut)) = &mounted
         && mounted.is_login(&request.path[*cut..])
@@ -79,7 +79,7 @@ async fn login_request(
     mounted: &Arc<Mounted>,
     request: &mut Request,
 ) -> Result<Option<Response>, Error> {
-    audit_request(active, mounted, request, None, None).await?;
+    audit_request(active, Some(mounted), request, None, None).await?;
     let mut result = dispatch(core, active, mounted, request, false).await;
     if let Ok(Some(response)) = &mut result
         && response.auth.is_some()
@@ -88,7 +88,7 @@ async fn login_request(
         result = Err(error);
     }
     let result = wrap_if_asked(active, request, result).await;
-    audit_response(active, mounted, request, None, result).await
+    audit_response(active, Some(mounted), request, None, result).await
 }
 
 async fn authenticated(
@@ -97,7 +97,16 @@ async fn authenticated(
     mounted: Option<(Arc<Mounted>, usize)>,
     request: &mut Request,
 ) -> Result<Option<Response>, Error> {
-    let caller = authenticate(active, request).await?;
+    let caller = match authenticate(active, request).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            let mounted = mounted.as_ref().map(|(mounted, cut)| {
+                enter_mount(request, mounted, *cut);
+                &**mounted
+            });
+            return refused(active, mounted, request, None, error).await;
+        }
+    };
     let result = authorised(core, active, mounted, request, &caller).await;
     if !caller.last_use {
         return result;
@@ -138,9 +147,6 @@ async fn authorised(
     };
     let decision = caller.acl.check(&check);
     let allowed = decision.allowed && (!root_path || decision.sudo);
-    let Some((mounted, _)) = &mounted else {
-        return Err(if allowed { Error::NoRoute(full_path) } else { Error::PermissionDenied });
-    };
     let granting = if active.audit.is_empty() {
         Vec::new()
     } else {
@@ -148,12 +154,15 @@ async fn authorised(
         names.into_iter().map(str::to_owned).collect()
     };
     let record = PolicyDecision { allowed, granting_policies: granting };
+    let known = Some((caller, &record));
     if !allowed {
-        let error = Error::PermissionDenied;
-        audit_request(active, mounted, request, Some((caller, &record)), Some(&error)).await?;
-        return Err(error);
+        let mounted = mounted.as_ref().map(|(mounted, _)| &**mounted);
+        return refused(active, mounted, request, known, Error::PermissionDenied).await;
     }
-    audit_request(active, mounted, request, Some((caller, &record)), None).await?;
+    let Some((mounted, _)) = &mounted else {
+        return refused(active, None, request, known, Error::NoRoute(full_path)).await;
+    };
+    audit_request(active, Some(mounted), request, known, None).await?;
     let mut result = dispatch(core, active, mounted, request, decision.sudo).await;
     if let Ok(Some(response)) = &mut result
         && let Some(secret) = &response.secret
@@ -164,7 +173,7 @@ async fn authorised(
         result = Err(error);
     }
     let result = wrap_if_asked(active, request, result).await;
-    audit_response(active, mounted, request, Some((caller, &record)), result).await
+    audit_response(active, Some(mounted), request, known, result).await
 }
 
 /// Finds the token of a request and counts the use.
@@ -233,13 +242,15 @@ async fn wrap_if_asked(
 }
 
 fn log_input<'a>(
-    mounted: &'a crate::core::mounts::MountEntry,
+    mounted: Option<&'a crate::core::mounts::MountEntry>,
     request: &'a Request,
     caller: Option<(&'a Caller, &'a PolicyDecision)>,
 ) -> LogInput<'a> {
     let mut input = LogInput::new(request);
-    input.plain_request_keys = &mounted.config.audit_non_hmac_request_keys;
-    input.plain_response_keys = &mounted.config.audit_non_hmac_response_keys;
+    if let Some(mounted) = mounted {
+        input.plain_request_keys = &mounted.config.audit_non_hmac_request_keys;
+        input.plain_response_keys = &mounted.config.audit_non_hmac_response_keys;
+    }
     if let Some((caller, decision)) = caller {
         input.decision = Some(decision);
         if let Some(entity) = &caller.entity {
@@ -249,9 +260,21 @@ fn log_input<'a>(
     input
 }
 
+/// The end of a request that is not served: it is recorded like any other, with the error.
+async fn refused(
+    active: &Arc<Active>,
+    mounted: Option<&Mounted>,
+    request: &Request,
+    caller: Option<(&Caller, &PolicyDecision)>,
+    error: Error,
+) -> Result<Option<Response>, Error> {
+    audit_request(active, mounted, request, caller, Some(&error)).await?;
+    audit_response(active, mounted, request, caller, Err(error)).await
+}
+
 async fn audit_request(
     active: &Arc<Active>,
-    mounted: &Mounted,
+    mounted: Option<&Mounted>,
     request: &Request,
     caller: Option<(&Caller, &PolicyDecision)>,
     error: Option<&Error>,
@@ -259,9 +282,9 @@ async fn audit_request(
     if active.audit.is_empty() {
         return Ok(());
     }
-    let entry = mounted.entry();
+    let entry = mounted.map(Mounted::entry);
     let text = error.map(Error::client_text);
-    let mut input = log_input(&entry, request, caller);
+    let mut input = log_input(entry.as_deref(), request, caller);
     input.error = text.as_deref();
     active.audit.log_request(&input).await.map_err(|error| {
         tracing::error!(path = request.full_path(), %error, "failed to audit request");
@@ -271,7 +294,7 @@ async fn audit_request(
 
 async fn audit_response(
     active: &Arc<Active>,
-    mounted: &Mounted,
+    mounted: Option<&Mounted>,
     request: &Request,
     caller: Option<(&Caller, &PolicyDecision)>,
     result: Result<Option<Response>, Error>,
@@ -279,9 +302,9 @@ async fn audit_response(
     if active.audit.is_empty() {
         return result;
     }
-    let entry = mounted.entry();
+    let entry = mounted.map(Mounted::entry);
     let text = result.as_ref().err().map(Error::client_text);
-    let mut input = log_input(&entry, request, caller);
+    let mut input = log_input(entry.as_deref(), request, caller);
     input.error = text.as_deref();
     input.response = result.as_ref().ok().and_then(Option::as_ref);
     if let Err(error) = active.audit.log_response(&input).await {
