@@ -9,7 +9,8 @@ use crate::hcl::{self, Span};
 pub struct Fault {
     /// The text at fault: the capability, key or value.
     pub span: Span,
-    /// What is wrong, as Vault says it but without the position.
+    /// What is wrong: Vault's words without the position, or plainer ones where
+    /// Vault only names its parser's types.
     pub message: String,
     /// The words that could stand there, if they are known.
     pub known: &'static [&'static str],
@@ -63,6 +64,14 @@ impl Group {
                 known: &[],
             }],
         }
+    }
+
+    /// The same with plainer words for a person.
+    pub fn with_message(mut self, message: &str) -> Self {
+        for fault in &mut self.faults {
+            message.clone_into(&mut fault.message);
+        }
+        self
     }
 }
 

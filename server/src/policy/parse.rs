@@ -92,7 +92,7 @@ impl Reader {
         if let Some(group) = unknown_keys(body, PATH_KEYS, &prefix) {
             return Err(group);
         }
-        let fields = Fields::read(body).map_err(|error| Group::document(&prefix, &error))?;
+        let fields = Fields::read(body, &prefix)?;
         let rule_path = path.strip_prefix('/').unwrap_or(path);
         if rule_path.contains("+*") {
             let message = format!("path {}: invalid use of wildcards ('+*' is forbidden)", Quoted(rule_path));
@@ -180,40 +180,53 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(body: &'a Body) -> Result<Self, hcl::Error> {
+    fn read(body: &'a Body, prefix: &str) -> Result<Self, Group> {
         let mut fields = Self::default();
         for item in &body.items {
-            let value = &item.value;
-            let name = format!("root.{}", item.name());
-            match item.name() {
-                "policy" => {
-                    let policy = hcl::decode_string("root.Policy", value)?;
-                    // An empty one counts as absent.
-                    fields.policy = (!policy.is_empty()).then_some((policy, value.span));
-                }
-                "capabilities" => {
-                    let names = hcl::decode_strings("root.Capabilities", value)?;
-                    let ValueKind::List(values) = &value.kind else {
-                        return Err(hcl::not_a_list(value));
-                    };
-                    let spans = values.iter().map(|value| value.span);
-                    fields.capabilities.extend(names.into_iter().zip(spans));
-                }
-                "min_wrapping_ttl" => fields.min_wrapping_ttl = Some(value),
-                "max_wrapping_ttl" => fields.max_wrapping_ttl = Some(value),
-                "allowed_parameters" => fields.allowed.read(&name, item)?,
-                "denied_parameters" => fields.denied.read(&name, item)?,
-                "required_parameters" => {
-                    fields.required.extend(hcl::decode_strings(&name, value)?);
-                }
-                "control_group" => fields.control_group = Some(value),
-                "mfa_methods" => {
-                    hcl::decode_strings(&name, value)?;
-                }
-                _ => {}
-            }
+            fields.read_item(item).map_err(|error| {
+                let wanted = match item.name() {
+                    "policy" => "a string",
+                    "allowed_parameters" | "denied_parameters" => {
+                        "a block of lists, as in { ttl = [\"1h\"] }"
+                    }
+                    _ => "a list of strings",
+                };
+                let message = format!("{prefix}{}: expected {wanted}", item.name());
+                Group::document(prefix, &error).with_message(&message)
+            })?;
         }
         Ok(fields)
+    }
+
+    fn read_item(&mut self, item: &'a Item) -> Result<(), hcl::Error> {
+        let value = &item.value;
+        let name = format!("root.{}", item.name());
+        match item.name() {
+            "policy" => {
+                let policy = hcl::decode_string("root.Policy", value)?;
+                // An empty one counts as absent.
+                self.policy = (!policy.is_empty()).then_some((policy, value.span));
+            }
+            "capabilities" => {
+                let names = hcl::decode_strings("root.Capabilities", value)?;
+                let ValueKind::List(values) = &value.kind else {
+                    return Err(hcl::not_a_list(value));
+                };
+                let spans = values.iter().map(|value| value.span);
+                self.capabilities.extend(names.into_iter().zip(spans));
+            }
+            "min_wrapping_ttl" => self.min_wrapping_ttl = Some(value),
+            "max_wrapping_ttl" => self.max_wrapping_ttl = Some(value),
+            "allowed_parameters" => self.allowed.read(&name, item)?,
+            "denied_parameters" => self.denied.read(&name, item)?,
+            "required_parameters" => self.required.extend(hcl::decode_strings(&name, value)?),
+            "control_group" => self.control_group = Some(value),
+            "mfa_methods" => {
+                hcl::decode_strings(&name, value)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 

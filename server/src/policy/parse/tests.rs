@@ -179,6 +179,8 @@ path "d" { policy = "all" }
             (7, 21, "\"all\""),
         ]
     );
+    let wrong = refused(r#"path "x" { capabilities = "read" }"#);
+    assert_eq!(wrong.faults()[0].message, r#"path "x": capabilities: expected a list of strings"#);
     let reed = error.faults().iter().find(|fault| fault.message.contains("reed")).unwrap();
     assert_eq!(reed.message, r#"path "a": invalid capability "reed""#);
     assert!(reed.known.contains(&"read"));
