@@ -1,5 +1,4 @@
 //! The library as a test-suite of another crate uses it.
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod support;
 

@@ -9,4 +9,3 @@ mod lifecycle;
 mod shipped_lab;
 mod support;
 mod templates;
-mod vault;

@@ -46,9 +46,7 @@ pub fn calculate_at(
     system_max: Duration,
     request: &TtlRequest,
 ) -> Result<(Duration, Vec<String>), Error> {
-    // Seconds are the finest a TTL has.
-    let now = whole_seconds(now);
-    let issue_time = request.issue_time.map_or(now, whole_seconds);
+    let issue_time = request.issue_time.unwrap_or(now);
     let mut warnings = Vec::new();
     let mut max_ttl = system_max;
     if !request.role_max_ttl.is_zero() && request.role_max_ttl < max_ttl {
@@ -84,16 +82,12 @@ pub fn calculate_at(
 fn capped(ttl: Duration, max: Duration) -> String {
     format!(
         "TTL of {:?} exceeded the effective max_ttl of {:?}; TTL value is capped accordingly",
-        duration::format_short(ttl),
-        duration::format_short(max)
+        duration::format(ttl),
+        duration::format(max)
     )
 }
 
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-/// What is left at `now` of a life of `max` that began at `issue_time`.
+/// What is left at `now` of a life of `max` that began at `issue_time`, in whole seconds upwards.
 fn remaining(issue_time: Timestamp, max: Duration, now: Timestamp) -> Result<Duration, Error> {
     let used = Duration::try_from(now.duration_since(issue_time)).unwrap_or_default();
     max.checked_sub(used)
@@ -137,7 +131,9 @@ mod tests {
         assert_eq!(ttl, HOUR * 2);
         assert_eq!(
             warnings,
-            ["TTL of \"3h\" exceeded the effective max_ttl of \"2h\"; TTL value is capped accordingly"]
+            [
+                "TTL of \"3h0m0s\" exceeded the effective max_ttl of \"2h0m0s\"; TTL value is capped accordingly"
+            ]
         );
         let error = run(4 * 3600, &request).unwrap_err();
         assert_eq!(error.to_string(), "past the max TTL, cannot renew");

@@ -37,6 +37,11 @@ impl Target {
         postgres.into_iter().chain(mariadb).collect()
     }
 
+    /// Whether it is PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        self.is_postgres
+    }
+
     /// A `connection_url` with placeholders.
     pub fn url(&self) -> String {
         let port = self.server.port;

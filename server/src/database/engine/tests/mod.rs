@@ -1,5 +1,6 @@
 //! The engine on real databases.
 
+mod bench;
 mod configs;
 mod leases;
 mod roles;

@@ -4,28 +4,26 @@ mod connection;
 mod dsn;
 mod revoke;
 mod tls;
+mod transaction;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use self::connection::{Connector, Session, is_conflict, query_error};
-use super::pool::{Pool, Taken};
+use self::connection::{Connector, query_error};
+use super::pool::Pool;
 use super::settings::Settings;
-use super::{NewUser, Plugin, expiration_text, redact, within_limit};
+use super::{NewUser, Plugin, expiration_text, within_limit};
 use crate::database::PluginError;
-use crate::database::statements::{Blocks, Statement, prepare};
+use crate::database::statements::{Blocks, prepare};
 use crate::database::username::{POSTGRESQL_TEMPLATE, UsernameTemplate};
 use crate::logical::Object;
 
 const DEFAULT_RENEW: &str = r#"ALTER ROLE "{{name}}" VALID UNTIL '{{expiration}}';"#;
 const DEFAULT_ROTATE: &str = r#"ALTER ROLE "{{username}}" WITH PASSWORD '{{password}}';"#;
-
-/// How often a transaction that collided with others is tried.
-const MAX_ATTEMPTS: u32 = 20;
 
 /// How passwords are sent to the server (`password_authentication`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,112 +86,6 @@ impl PostgreSql {
             PasswordForm::Scram => postgres_protocol::password::scram_sha_256(password.as_bytes()),
         })
     }
-
-    /// Takes a connection and begins a transaction on it. A pooled connection that died shows here, where
-    /// nothing has been executed yet, and is replaced.
-    async fn begin(&self) -> Result<Taken<'_, Connector>, PluginError> {
-        let taken = self.pool.take().await.map_err(|e| e.during("unable to get connection"))?;
-        let begun = taken.connection.client.batch_execute("BEGIN").await;
-        let Err(error) = begun else {
-            return Ok(taken);
-        };
-        if !taken.reused {
-            return Err(query_error(&error, &[]).during("unable to start transaction"));
-        }
-        drop(taken);
-        let fresh = self.pool.take_new().await.map_err(|e| e.during("unable to get connection"))?;
-        match fresh.connection.client.batch_execute("BEGIN").await {
-            Ok(()) => Ok(fresh),
-            Err(error) => Err(query_error(&error, &[]).during("unable to start transaction")),
-        }
-    }
-
-    /// Runs all statements in one transaction, again when it collided with another.
-    async fn transaction(&self, statements: &[Statement], secrets: &[&str]) -> Result<(), PluginError> {
-        let work = async {
-            let mut attempt = 1;
-            loop {
-                match self.attempt(statements, secrets).await {
-                    Err(Failure { conflict: true, .. }) if attempt < MAX_ATTEMPTS => attempt += 1,
-                    result => return result.map_err(|failure| failure.error),
-                }
-            }
-        };
-        within_limit("the database operation", work).await
-    }
-
-    async fn attempt(&self, statements: &[Statement], secrets: &[&str]) -> Result<(), Failure> {
-        let taken = self.begin().await?;
-        let result = self.run_all(&taken.connection, statements, secrets).await;
-        match &result {
-            Ok(()) => taken.put_back(),
-            Err(failure) if failure.error.is_lost() => drop(taken),
-            Err(_) => {
-                // The statement's error counts; a connection that does not roll back is not kept.
-                if taken.connection.client.batch_execute("ROLLBACK").await.is_ok() {
-                    taken.put_back();
-                }
-            }
-        }
-        result
-    }
-
-    async fn run_all(
-        &self,
-        session: &Session,
-        statements: &[Statement],
-        secrets: &[&str],
-    ) -> Result<(), Failure> {
-        let mut turn = None;
-        for (index, statement) in statements.iter().enumerate() {
-            if turn.is_none() && !creates_role(&statement.sql) {
-                turn = self.turn().await;
-            }
-            if let Err(error) = session.client.batch_execute(&statement.sql).await {
-                let conflict = is_conflict(&error);
-                if conflict {
-                    self.contended.store(true, Ordering::Relaxed);
-                }
-                let error = match query_error(&error, secrets) {
-                    PluginError::Query(message) => PluginError::Statement {
-                        message,
-                        number: index + 1,
-                        statement: redact(&statement.template, secrets),
-                    },
-                    other => other,
-                };
-                return Err(Failure { error: error.during("failed to execute query"), conflict });
-            }
-        }
-        let committed = session.client.batch_execute("COMMIT").await;
-        committed.map_err(|e| Failure { conflict: is_conflict(&e), error: query_error(&e, secrets) })
-    }
-
-    /// Waits for the turn to change what other transactions change too, once such changes have collided.
-    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        if self.contended.load(Ordering::Relaxed) { self.turn.acquire().await.ok() } else { None }
-    }
-}
-
-/// A failed transaction.
-struct Failure {
-    error: PluginError,
-    /// Whether it only collided with another.
-    conflict: bool,
-}
-
-impl From<PluginError> for Failure {
-    fn from(error: PluginError) -> Self {
-        Self { error, conflict: false }
-    }
-}
-
-/// Whether the statement makes a new role. That is the slow part of a creation, as the server derives the
-/// password's verifier, and it collides with nothing.
-fn creates_role(sql: &str) -> bool {
-    let mut words = sql.split_ascii_whitespace();
-    words.next().is_some_and(|w| w.eq_ignore_ascii_case("CREATE"))
-        && words.next().is_some_and(|w| w.eq_ignore_ascii_case("ROLE") || w.eq_ignore_ascii_case("USER"))
 }
 
 #[async_trait]

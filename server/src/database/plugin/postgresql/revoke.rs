@@ -4,8 +4,11 @@
 //! schema `public` and on this database, then drop the role. Owned objects and grants elsewhere make the drop fail;
 //! sessions of the user live on.
 
+use std::sync::atomic::Ordering;
+
+use super::PostgreSql;
 use super::connection::{Session, is_conflict, query_error};
-use super::{MAX_ATTEMPTS, PostgreSql};
+use super::transaction::MAX_ATTEMPTS;
 use crate::database::PluginError;
 use crate::database::plugin::within_limit;
 
@@ -22,7 +25,8 @@ impl PostgreSql {
             }
             let result = match exists {
                 Ok(true) => {
-                    let _turn = self.turn().await;
+                    let contended = self.contended.load(Ordering::Relaxed);
+                    let _turn = if contended { self.turn.acquire().await.ok() } else { None };
                     revoke_and_drop(&taken.connection, username).await
                 }
                 Ok(false) => Ok(()),

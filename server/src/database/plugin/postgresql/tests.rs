@@ -139,6 +139,18 @@ async fn blocks_with_end_run_whole() {
 }
 
 #[tokio::test]
+async fn statements_that_end_the_transaction_stop_at_the_first_failure() {
+    let Some(server) = testdb::postgres() else { return };
+    let plugin = plugin(&server, &json!({"username_template": "early-{{random 8}}"}));
+    let statements = ["SELECT 1/0".to_owned(), "COMMIT".to_owned(), CREATE.to_owned()];
+    let error = plugin.new_user(&request(&statements, "pw")).await.unwrap_err().to_string();
+    assert!(error.ends_with("(statement 1: SELECT 1/0)"), "{error}");
+    let admin = login(&server, ADMIN, ADMIN_PASSWORD).await.unwrap();
+    let left = admin.query("SELECT 1 FROM pg_roles WHERE rolname LIKE 'early-%'", &[]).await.unwrap();
+    assert!(left.is_empty());
+}
+
+#[tokio::test]
 async fn scram_verifiers_are_made_here() {
     let Some(server) = testdb::postgres() else { return };
     let plugin = plugin(&server, &json!({"password_authentication": "scram-sha-256"}));
