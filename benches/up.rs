@@ -1,5 +1,6 @@
 //! `make bench`: how long `vaultlab up` takes, against the databases' own initialisation measured
 //! in the same run. Nothing is asserted; the figures are for people.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

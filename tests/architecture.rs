@@ -1,4 +1,5 @@
 //! The rules of docs/architecture.md that can be read off the sources.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! Whatever happens in the middle of `up`, the next one converges and `down` leaves nothing.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The library as a test-suite of another crate uses it.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! `up`, `status`, `ls`, `down`: the lab from nothing to nothing, on real databases.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod support;
 

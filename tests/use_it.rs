@@ -1,4 +1,5 @@
 //! What a lab is used with: `env`, `creds`, `exec`, `connect`, `demo rotate`, `logs`, `init`.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod support;
 

@@ -160,6 +160,17 @@ pub fn format(duration: Duration) -> String {
     }
 }
 
+/// Prints a duration as [`format()`] does, without units that are zero at the end: `768h`, `1m30s`.
+pub fn format_short(duration: Duration) -> String {
+    let mut text = format(duration);
+    for (tail, kept) in [("m0s", 1), ("h0m", 1)] {
+        if text.ends_with(tail) {
+            text.truncate(text.len() - tail.len() + kept);
+        }
+    }
+    text
+}
+
 /// `nanos / unit` with as many decimals as it needs.
 fn decimal(nanos: u128, unit: u128) -> String {
     let (whole, part) = (nanos / unit, nanos % unit);
@@ -236,6 +247,21 @@ mod tests {
             (2_764_800_000_000_000, "768h0m0s"),
         ] {
             assert_eq!(format(Duration::from_nanos(nanos)), text);
+        }
+    }
+
+    #[test]
+    fn short_form_drops_zeros_at_the_end() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (8, "8s"),
+            (60, "1m"),
+            (3600, "1h"),
+            (3660, "1h1m"),
+            (3605, "1h0m5s"),
+            (43_199, "11h59m59s"),
+        ] {
+            assert_eq!(format_short(Duration::from_secs(seconds)), text);
         }
     }
 

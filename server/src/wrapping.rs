@@ -12,6 +12,9 @@ use crate::http::Reply;
 use crate::logical::{Error, Operation, Request, Response, TokenEntry, View, WrapInfo};
 use crate::token::{StoredToken, TokenKey, TokenLease};
 
+/// Warning of the older way to unwrap.
+const DEPRECATED_PATH: &str = "Reading from 'cubbyhole/response' is deprecated. Please use sys/wrapping/unwrap to unwrap responses, as it provides additional security checks and other benefits.";
+
 const INVALID: &str = "wrapping token is not valid or does not exist";
 
 impl Active {
@@ -94,13 +97,19 @@ pub fn is_special(active: &Active, request: &Request) -> bool {
 /// # Errors
 /// 400 when the wrapping token is not valid.
 pub async fn answer(active: &Active, request: &Request) -> Result<Option<Response>, Error> {
-    let (key, token) = find(active, &target(request)?)?;
+    let target = target(request)?;
+    if target.is_empty() {
+        return Err(Error::bad_request("error validating wrapping token: token is empty"));
+    }
+    let (key, token) = find(active, &target)?;
     let response = match request.path.as_str() {
         "wrapping/lookup" => lookup(active, &key, &token)?,
         "wrapping/unwrap" => unwrap(active, &key).await?,
         _ => {
             let body = take(active, &key).await?;
-            Response::json(json!({ "response": body.to_string() }))
+            let mut response = Response::json(json!({ "response": body.to_string() }));
+            response.warnings.push(DEPRECATED_PATH.to_owned());
+            response
         }
     };
     Ok(Some(response))

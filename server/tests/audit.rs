@@ -1,5 +1,7 @@
 //! What audit devices record of requests, as clients cause it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::fs;

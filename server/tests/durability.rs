@@ -1,5 +1,7 @@
 //! Whole servers that crash, run out of disk, or have their files changed under them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! Names and texts inside SQL, where parameters cannot be used (`CREATE USER`, `ALTER ROLE`).
 
 /// A PostgreSQL identifier.
-pub(super) fn pg_name(name: &str) -> String {
+pub(crate) fn pg_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -9,3 +9,4 @@ mod lifecycle;
 mod shipped_lab;
 mod support;
 mod templates;
+mod vault;

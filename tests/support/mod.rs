@@ -1,5 +1,6 @@
 //! What the integration tests share: a home of their own, the program, and its traces.
 #![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(clippy::expect_used, clippy::should_implement_trait, reason = "a failed expectation fails the test")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -87,7 +87,7 @@ async fn login_request(
     {
         result = Err(error);
     }
-    let result = wrap_if_asked(active, request, result).await;
+    let result = wrap_if_asked(active, request, result.map_err(Error::unwrapped)).await;
     audit_response(active, Some(mounted), request, None, result).await
 }
 

@@ -138,6 +138,7 @@ impl Core {
     pub async fn seal(&self) {
         let _transition = self.transition.lock().await;
         self.progress().reset();
+        *self.ceremonies() = super::ceremony::Ceremonies::default();
         let Some(active) = self.set_active(None) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! The core: sealed or not, what is mounted, and the way of a request through it.
 
 pub mod active;
+pub mod ceremony;
 pub mod flow;
 pub mod identity;
 pub mod lifecycle;
@@ -18,6 +19,7 @@ pub mod unseal;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use active::Active;
+use ceremony::Ceremonies;
 use registry::Registry;
 use settings::Settings;
 use unseal::Progress;
@@ -35,6 +37,7 @@ pub struct Core {
     pub registry: Registry,
     active: RwLock<Option<Arc<Active>>>,
     progress: Mutex<Progress>,
+    ceremonies: Mutex<Ceremonies>,
     /// Held while the server is initialised, unsealed or sealed.
     transition: tokio::sync::Mutex<()>,
 }
@@ -48,6 +51,7 @@ impl Core {
             registry,
             active: RwLock::new(None),
             progress: Mutex::default(),
+            ceremonies: Mutex::default(),
             transition: tokio::sync::Mutex::new(()),
         })
     }
@@ -60,6 +64,10 @@ impl Core {
     fn set_active(&self, active: Option<Arc<Active>>) -> Option<Arc<Active>> {
         let mut current = self.active.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut current, active)
+    }
+
+    fn ceremonies(&self) -> std::sync::MutexGuard<'_, Ceremonies> {
+        self.ceremonies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {

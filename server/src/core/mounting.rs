@@ -42,11 +42,15 @@ impl Active {
     }
 
     fn check_new_path(&self, path: &str) -> Result<(), Error> {
-        if path.starts_with("auth/") && !path["auth/".len()..].contains('/') {
+        let reserved = ["sys/", "cubbyhole/", "identity/", "audit/"];
+        if reserved.iter().any(|prefix| path.starts_with(prefix)) || path == "auth/" {
             return Err(Error::bad_request(format!("cannot mount {path:?}")));
         }
         match self.router.conflict(path) {
-            Some(taken) => Err(Error::bad_request(format!("path is already in use at {taken}"))),
+            Some(taken) => {
+                let taken = taken.strip_prefix("auth/").unwrap_or(&taken);
+                Err(Error::bad_request(format!("path is already in use at {taken}")))
+            }
             None => Ok(()),
         }
     }
@@ -58,6 +62,9 @@ impl Active {
     /// 400 for a protected path; when a lease cannot be revoked: the mount then stays, refusing
     /// requests, until this is tried again.
     pub async fn unmount(&self, path: &str) -> Result<(), Error> {
+        if path == "auth/token/" {
+            return Err(Error::bad_request("token credential backend cannot be disabled"));
+        }
         if PROTECTED.contains(&path) {
             return Err(Error::bad_request(format!("cannot unmount {path:?}")));
         }
@@ -156,6 +163,9 @@ impl Table {
     /// 400 for the types of the core itself.
     pub fn check_kind(self, kind: &str) -> Result<(), Error> {
         match kind {
+            "token" if self == Self::Auth => {
+                Err(Error::bad_request("token credential backend cannot be instantiated"))
+            }
             "system" | "identity" | "cubbyhole" | "token" => {
                 Err(Error::bad_request(format!("mount type of {kind:?} is not mountable")))
             }

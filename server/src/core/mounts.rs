@@ -168,6 +168,11 @@ impl MountEntry {
         }
     }
 
+    /// Whether every server has this mount.
+    fn is_built_in(&self) -> bool {
+        matches!(self.kind.as_str(), "system" | "cubbyhole" | "identity" | "token")
+    }
+
     /// The entry as `sys/mounts` and `sys/auth` show it.
     pub fn shown(&self) -> Value {
         let mut config = json!({
@@ -185,7 +190,7 @@ impl MountEntry {
             "description": self.description,
             "external_entropy_access": self.external_entropy_access,
             "local": self.local,
-            "options": if self.options.is_empty() { Value::Null } else { Value::Object(self.options.clone()) },
+            "options": if self.is_built_in() { Value::Null } else { Value::Object(self.options.clone()) },
             "plugin_version": "",
             "running_plugin_version": format!("v{}+builtin.vault", crate::VERSION),
             "running_sha256": "",
@@ -232,7 +237,10 @@ impl MountEntry {
 /// The mounts of a new server.
 pub fn initial() -> Vec<MountEntry> {
     vec![
-        MountEntry::new(Table::Secret, "cubbyhole/", "cubbyhole", "per-token private secret storage"),
+        MountEntry {
+            local: true,
+            ..MountEntry::new(Table::Secret, "cubbyhole/", "cubbyhole", "per-token private secret storage")
+        },
         MountEntry::new(Table::Secret, "identity/", "identity", "identity store"),
         MountEntry::new(
             Table::Secret,
@@ -276,7 +284,7 @@ pub fn clean_path(path: &str) -> Result<String, Error> {
         return Err(Error::bad_request("path must be specified"));
     }
     let bad = |segment: &str| segment.is_empty() || segment == "." || segment == "..";
-    if trimmed.split('/').any(bad) || trimmed.chars().any(char::is_whitespace) {
+    if trimmed.split('/').any(bad) {
         return Err(Error::bad_request(format!("invalid mount path: {path:?}")));
     }
     Ok(format!("{trimmed}/"))
@@ -291,7 +299,7 @@ mod tests {
         for path in ["a/b", "/a/b", "a/b/", "/a/b//"] {
             assert_eq!(clean_path(path).unwrap(), "a/b/", "{path}");
         }
-        for path in ["", "/", "a//b", "a/../b", "a b"] {
+        for path in ["", "/", "a//b", "a/../b"] {
             assert!(clean_path(path).is_err(), "{path}");
         }
     }

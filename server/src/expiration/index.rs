@@ -233,6 +233,14 @@ impl Index {
         }
     }
 
+    /// Undoes [`Index::end_lease`]: the lease ends at `due`, as before.
+    pub fn revive_lease(&mut self, id: &str, due: Timestamp) {
+        if let Some(node) = self.leases.get_mut(id) {
+            node.ended = false;
+        }
+        self.set_lease_due(id, Some(due));
+    }
+
     /// Notes a failed revocation; returns how many there were.
     pub fn lease_failed(&mut self, id: &str) -> u32 {
         self.leases.get_mut(id).map_or(0, |node| {

@@ -39,15 +39,24 @@ impl Active {
     /// lease removed all the same.
     ///
     /// # Errors
-    /// The backend's; the lease stays and is retried later.
+    /// The backend's; the lease then lives on to its end.
     pub async fn revoke_lease(&self, id: &str, force: bool) -> Result<(), Error> {
         // Should this request be dropped on the way, the worker takes over.
         self.index().end_lease(id, Timestamp::now() + ATTEMPT_TIMEOUT);
-        let outcome = self.attempt(id, force).await;
-        if outcome.is_err() {
-            self.after_failure(id, &outcome).await;
+        self.attempt(id, force).await.map_err(|error| {
+            self.revive(id);
+            Error::bad_request(format!("failed to revoke entry: resp: (*logical.Response)(nil) err: {error}"))
+        })
+    }
+
+    /// Gives a lease whose revocation was asked for and failed the rest of its life back.
+    fn revive(&self, id: &str) {
+        if let Ok(Some(lease)) = self.load_lease(id)
+            && lease.irrevocable.is_none()
+        {
+            self.index().revive_lease(id, lease.expires);
+            self.schedule_changed.notify_one();
         }
-        outcome.map_err(|error| Error::bad_request(format!("failed to revoke entry: {error}")))
     }
 
     async fn attempt(&self, id: &str, force: bool) -> Result<(), Error> {
@@ -105,7 +114,7 @@ impl Active {
     /// Revokes all leases below a prefix now, one after the other.
     ///
     /// # Errors
-    /// The first failure (the others stay and are retried); with `force` none.
+    /// The first failure; with `force` none.
     pub async fn revoke_prefix(&self, prefix: &str, force: bool) -> Result<(), Error> {
         let ids: Vec<Arc<str>> = self.index().leases_below(prefix).map(|(id, _)| Arc::clone(id)).collect();
         for id in ids {

@@ -24,6 +24,7 @@ pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option
         "sys/unseal" if write => unseal(core, body).await,
         "sys/health" if get => health(core, parts.query),
         "sys/leader" if get => Ok(Reply::json(200, &core.leader())),
+        "sys/seal" if !write => Err(Error::coded(405, "")),
         "sys/init" | "sys/seal-status" | "sys/unseal" | "sys/health" | "sys/leader" => {
             Err(Error::coded(405, ""))
         }
@@ -32,7 +33,11 @@ pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option
     Some(result.unwrap_or_else(|error| Reply::error(&error)))
 }
 
-fn parse_body(body: &Bytes) -> Result<Object, Error> {
+/// Reads a JSON body.
+///
+/// # Errors
+/// 400.
+pub fn parse_body(body: &Bytes) -> Result<Object, Error> {
     json_object(body).map_err(|_| Error::bad_request("failed to parse JSON input"))
 }
 

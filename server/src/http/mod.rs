@@ -2,6 +2,7 @@
 //! framework could offer is one catch-all route.
 
 mod bootstrap;
+mod ceremony;
 mod envelope;
 mod listener;
 pub mod parse;
@@ -85,6 +86,9 @@ async fn answer(
     };
     if let Some(reply) = bootstrap::answer(core, &parts, &body).await {
         return reply;
+    }
+    if let Some(result) = ceremony::answer(core, &parts, &body).await {
+        return result.unwrap_or_else(|error| Reply::error(&error));
     }
     let request = match parse::request(&parts, &body) {
         Ok(request) => request,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::duration;
@@ -105,9 +106,9 @@ fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
     };
     match duration::parse(text) {
         Ok(ttl) => Ok(Some(ttl).filter(|ttl| !ttl.is_zero())),
-        Err(duration::DurationError::Negative(_)) => {
-            Err(Error::bad_request("requested wrap ttl cannot be negative"))
-        }
+        Err(duration::DurationError::Negative(_)) => Err(Error::bad_request(
+            "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative",
+        )),
         Err(error) => Err(Error::bad_request(format!("error parsing X-Vault-Wrap-TTL header: {error}"))),
     }
 }
@@ -146,7 +147,8 @@ pub fn json_object(body: &[u8]) -> Result<Object, Error> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Object::new());
     }
-    serde_json::from_slice::<Option<Object>>(body)
+    // What follows the first value is ignored, as in Vault.
+    Option::<Object>::deserialize(&mut serde_json::Deserializer::from_slice(body))
         .map(Option::unwrap_or_default)
         .map_err(|_| Error::bad_request("error parsing JSON"))
 }
@@ -268,7 +270,13 @@ mod tests {
             ("POST", "a", None, "[1]", "error parsing JSON"),
             ("GET", "a/../b", None, "", "path cannot contain parent references"),
             ("GET", "a\u{1}", None, "", "path cannot contain non-printable characters"),
-            ("GET", "a", Some(("x-vault-wrap-ttl", "-1")), "", "requested wrap ttl cannot be negative"),
+            (
+                "GET",
+                "a",
+                Some(("x-vault-wrap-ttl", "-1")),
+                "",
+                "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative",
+            ),
         ] {
             let headers: Vec<_> = headers.into_iter().collect();
             let error = parse(method, path, None, &headers, body).unwrap_err();

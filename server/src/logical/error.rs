@@ -31,6 +31,9 @@ pub enum Error {
     /// A raw error: status 500, wrapped text.
     #[error("{0}")]
     Internal(String),
+    /// A raw error the client caused: status 400, wrapped text.
+    #[error("{0}")]
+    RawBadRequest(String),
     /// Raw `invalid request`: status 400, wrapped text.
     #[error("invalid request")]
     InvalidRequest,
@@ -65,6 +68,25 @@ impl Error {
         Self::Coded { status, message: message.into() }
     }
 
+    /// A raw error of status 400 with this text, which the client sees wrapped.
+    pub fn raw_bad_request(message: impl Into<String>) -> Self {
+        Self::RawBadRequest(message.into())
+    }
+
+    /// The same error with its text as it is: logins answer without wrapping.
+    #[must_use]
+    pub fn unwrapped(self) -> Self {
+        match self {
+            Self::Internal(_)
+            | Self::RawBadRequest(_)
+            | Self::InvalidRequest
+            | Self::PermissionDenied
+            | Self::UnsupportedOperation
+            | Self::UnsupportedPath => Self::Coded { status: self.status(), message: self.to_string() },
+            other => other,
+        }
+    }
+
     /// A raw error (status 500) with this text.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::Internal(message.into())
@@ -73,7 +95,7 @@ impl Error {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::BadRequest(_) | Self::InvalidRequest => 400,
+            Self::BadRequest(_) | Self::RawBadRequest(_) | Self::InvalidRequest => 400,
             Self::Coded { status, .. } | Self::WithData { status, .. } => *status,
             Self::Internal(_) => 500,
             Self::PermissionDenied | Self::InvalidToken => 403,
@@ -90,6 +112,7 @@ impl Error {
                 "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n".to_owned()
             }
             Self::Internal(_)
+            | Self::RawBadRequest(_)
             | Self::InvalidRequest
             | Self::PermissionDenied
             | Self::UnsupportedOperation

@@ -79,6 +79,15 @@ impl Response {
         Self { raw: Some(RawBody { status: 200, content_type, body: body.into() }), ..Self::default() }
     }
 
+    /// 202 without a body: it will be done soon.
+    pub fn accepted() -> Self {
+        let mut response = Self::raw("application/json", Bytes::new());
+        if let Some(raw) = &mut response.raw {
+            raw.status = 202;
+        }
+        response
+    }
+
     /// The same with a status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {

@@ -46,7 +46,9 @@ pub fn calculate_at(
     system_max: Duration,
     request: &TtlRequest,
 ) -> Result<(Duration, Vec<String>), Error> {
-    let issue_time = request.issue_time.unwrap_or(now);
+    // Seconds are the finest a TTL has.
+    let now = whole_seconds(now);
+    let issue_time = request.issue_time.map_or(now, whole_seconds);
     let mut warnings = Vec::new();
     let mut max_ttl = system_max;
     if !request.role_max_ttl.is_zero() && request.role_max_ttl < max_ttl {
@@ -82,12 +84,16 @@ pub fn calculate_at(
 fn capped(ttl: Duration, max: Duration) -> String {
     format!(
         "TTL of {:?} exceeded the effective max_ttl of {:?}; TTL value is capped accordingly",
-        duration::format(ttl),
-        duration::format(max)
+        duration::format_short(ttl),
+        duration::format_short(max)
     )
 }
 
-/// What is left at `now` of a life of `max` that began at `issue_time`, in whole seconds upwards.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// What is left at `now` of a life of `max` that began at `issue_time`.
 fn remaining(issue_time: Timestamp, max: Duration, now: Timestamp) -> Result<Duration, Error> {
     let used = Duration::try_from(now.duration_since(issue_time)).unwrap_or_default();
     max.checked_sub(used)
@@ -131,9 +137,7 @@ mod tests {
         assert_eq!(ttl, HOUR * 2);
         assert_eq!(
             warnings,
-            [
-                "TTL of \"3h0m0s\" exceeded the effective max_ttl of \"2h0m0s\"; TTL value is capped accordingly"
-            ]
+            ["TTL of \"3h\" exceeded the effective max_ttl of \"2h\"; TTL value is capped accordingly"]
         );
         let error = run(4 * 3600, &request).unwrap_err();
         assert_eq!(error.to_string(), "past the max TTL, cannot renew");

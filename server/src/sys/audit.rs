@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Endpoint;
-use crate::audit::{AuditError, check_options};
+use crate::audit::{AuditError, Broker, LogInput, check_options};
 use crate::core::active::Active;
 use crate::core::mounts::clean_path;
 use crate::framework::Call;
-use crate::logical::Operation::Delete;
-use crate::logical::{Error, Response, View};
+use crate::logical::Operation::{Delete, Update};
+use crate::logical::{Error, Request, Response, View};
 use crate::random;
 
 const TABLE: &str = "core/audit";
@@ -121,6 +121,9 @@ pub async fn device(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
         }
         return Ok(None);
     }
+    if devices.iter().any(|device| device.path == path) {
+        return Err(audit_error(&AuditError::PathInUse));
+    }
     let fields = call.fields();
     let kind = fields.string("type")?.unwrap_or_default();
     if kind.is_empty() {
@@ -138,6 +141,7 @@ pub async fn device(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
         uuid: random::uuid(),
     };
     check_options(&device.options).map_err(|error| audit_error(&error))?;
+    test(&device, &view(active, &device)).await?;
     active
         .audit
         .enable(&path, &device.options, &view(active, &device))
@@ -149,6 +153,20 @@ pub async fn device(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
         return Err(error.into());
     }
     Ok(None)
+}
+
+/// Writes a test line with the device alone: one that cannot write would block the server.
+async fn test(device: &Device, view: &View) -> Result<(), Error> {
+    let failed = |error: AuditError| Error::bad_request(format!("new audit backend failed test: {error}"));
+    let alone = Broker::new();
+    alone.enable(&device.path, &device.options, view).await.map_err(|error| audit_error(&error))?;
+    let request = Request {
+        id: random::uuid(),
+        operation: Update,
+        path: "sys/audit/test".to_owned(),
+        ..Request::default()
+    };
+    alone.log_request(&LogInput::new(&request)).await.map_err(failed)
 }
 
 fn audit_error(error: &AuditError) -> Error {

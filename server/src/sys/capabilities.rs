@@ -28,7 +28,9 @@ pub fn handle(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Respo
     let acl = active.acl_of(&entry, entity.as_ref());
     let mut data = Object::new();
     for path in &paths {
-        data.insert(path.clone(), json!(acl.capabilities(path)));
+        let mut capabilities = acl.capabilities(path);
+        capabilities.sort_unstable();
+        data.insert(path.clone(), json!(capabilities));
     }
     if let [path] = paths.as_slice() {
         data.insert("capabilities".to_owned(), data[path].clone());
@@ -42,17 +44,17 @@ fn token(active: &Active, call: &Call<'_, Endpoint>) -> Result<std::sync::Arc<To
         Endpoint::CapabilitiesAccessor => {
             let accessor = fields.string("accessor")?.unwrap_or_default();
             if accessor.is_empty() {
-                return Err(Error::bad_request("missing accessor"));
+                return Err(Error::raw_bad_request("missing accessor"));
             }
             let found = active.lookup_accessor(&accessor)?.map(|(_, token)| token);
-            found.ok_or_else(|| Error::bad_request("invalid accessor"))?
+            found.ok_or_else(|| Error::raw_bad_request("invalid accessor"))?
         }
         Endpoint::Capabilities => {
             let token = fields.string("token")?.unwrap_or_default();
             if token.is_empty() {
-                return Err(Error::bad_request("missing token"));
+                return Err(Error::internal("no token found"));
             }
-            active.lookup_token(&token)?.ok_or_else(|| Error::bad_request("invalid token"))?
+            active.lookup_token(&token)?.ok_or_else(|| Error::raw_bad_request("invalid token"))?
         }
         _ => return call.request.token.clone().ok_or(Error::PermissionDenied),
     };

@@ -34,7 +34,7 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
                 for key in active.tokens_below(&prefix)? {
                     active.revoke_token_tree(&key).await?;
                 }
-                return Ok(Some(Response::default().with_status(202)));
+                return Ok(Some(Response::accepted()));
             }
             active.revoke_prefix(&prefix, false).await?;
             Ok(None)
@@ -51,12 +51,16 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
             ))
         }
         Endpoint::LeaseCount => {
-            check_type(call)?;
+            if !is_irrevocable(call)? {
+                return Ok(None);
+            }
             let (total, counts) = irrevocable(active, usize::MAX).1;
             Ok(Some(Response::json(json!({ "lease_count": total, "counts": counts }))))
         }
         _ => {
-            check_type(call)?;
+            if !is_irrevocable(call)? {
+                return Ok(None);
+            }
             let limit = match call.fields().string("limit")?.as_deref() {
                 Some("none") => usize::MAX,
                 None | Some("") => LIST_LIMIT,
@@ -86,12 +90,9 @@ fn is_lazy(call: &Call<'_, Endpoint>) -> Result<bool, Error> {
     Ok(call.fields().bool("sync")? == Some(false))
 }
 
-fn check_type(call: &Call<'_, Endpoint>) -> Result<(), Error> {
-    match call.fields().string("type")?.as_deref() {
-        Some("irrevocable") => Ok(()),
-        Some(other) => Err(Error::bad_request(format!("unknown lease type {other:?}"))),
-        None => Err(Error::bad_request("'type' parameter is required")),
-    }
+/// Whether the type asked for is the one there is; Vault answers 404 otherwise.
+fn is_irrevocable(call: &Call<'_, Endpoint>) -> Result<bool, Error> {
+    Ok(call.fields().string("type")?.as_deref() == Some("irrevocable"))
 }
 
 fn lease_id(call: &Call<'_, Endpoint>) -> Result<String, Error> {
@@ -180,7 +181,7 @@ async fn revoke(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<Optio
     if is_lazy(call)? {
         active.index().end_lease(&id, Timestamp::now());
         active.schedule_changed.notify_one();
-        return Ok(Some(Response::default().with_status(202)));
+        return Ok(Some(Response::accepted()));
     }
     active.revoke_lease(&id, false).await?;
     Ok(None)

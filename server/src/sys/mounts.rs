@@ -100,6 +100,9 @@ fn new_entry(table: Table, path: &str, fields: Fields<'_>) -> Result<MountEntry,
     if let Some(config) = fields.object("config")? {
         update_config(&mut entry.config, table, Fields::new(&config))?;
     }
+    if table == Table::Secret && path.starts_with("auth/") {
+        return Err(Error::bad_request(format!("cannot mount {path:?}")));
+    }
     check_ttls(&entry.config)?;
     Ok(entry)
 }
@@ -142,14 +145,11 @@ fn update_config(config: &mut MountConfig, table: Table, fields: Fields<'_>) -> 
     }
     if let Some(visibility) = fields.string("listing_visibility")? {
         if !["", "unauth", "hidden"].contains(&visibility.as_str()) {
-            return Err(Error::bad_request(format!("invalid listing visibility type: {visibility:?}")));
+            return Err(Error::bad_request(format!("invalid listing_visibility {visibility}")));
         }
         config.listing_visibility = visibility;
     }
     if let Some(kind) = fields.string("token_type")? {
-        if table == Table::Secret {
-            return Err(Error::bad_request("'token_type' can only be modified on auth mounts"));
-        }
         match kind.as_str() {
             "" | "default-service" | "service" => config.token_type = kind,
             "batch" | "default-batch" => {
@@ -214,8 +214,18 @@ async fn tune(
 
 fn apply_tuning(entry: &mut MountEntry, fields: Fields<'_>) -> Result<(), Error> {
     let table = entry.table;
+    if table == Table::Secret && fields.has("token_type") {
+        return Err(Error::bad_request("'token_type' can only be modified on auth mounts"));
+    }
     update_config(&mut entry.config, table, fields)?;
-    check_ttls(&entry.config)?;
+    let (default, max) = (entry.config.default_lease_ttl, entry.config.max_lease_ttl);
+    if !max.is_zero() && default > max {
+        return Err(Error::bad_request(format!(
+            "backend max lease TTL of {} would be less than backend default lease TTL of {}",
+            max.as_secs(),
+            default.as_secs()
+        )));
+    }
     if let Some(description) = fields.string("description")? {
         entry.description = description;
     }

@@ -35,7 +35,7 @@ pub async fn policy(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
         Delete => {
             match name.as_str() {
                 "root" => return Err(Error::bad_request("cannot delete \"root\" policy")),
-                "default" => return Err(Error::bad_request("cannot delete \"default\" policy")),
+                "default" => return Err(Error::bad_request("cannot delete default policy")),
                 "response-wrapping" => {
                     return Err(Error::bad_request(format!("cannot delete {name:?} policy")));
                 }
@@ -45,12 +45,12 @@ pub async fn policy(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
             Ok(None)
         }
         _ => {
-            if name == "root" || name == "response-wrapping" {
+            if ["root", "response-wrapping", "control-group"].contains(&name.as_str()) {
                 return Err(Error::bad_request(format!("cannot update {name:?} policy")));
             }
-            let text = text(call, legacy)?;
+            let (text, deprecated) = text(call, legacy)?;
             active.policies.set(&name, text).await?;
-            Ok(None)
+            Ok(deprecated.then(|| Response::warning("'rules' is deprecated, please use 'policy' instead")))
         }
     }
 }
@@ -66,16 +66,17 @@ fn read(active: &Active, name: &str, legacy: bool) -> Option<Response> {
     Some(response)
 }
 
-/// The text of a policy, which may be in base64.
-fn text(call: &Call<'_, Endpoint>, legacy: bool) -> Result<String, Error> {
+/// The text of a policy, which may be in base64, and whether it came by its older name.
+fn text(call: &Call<'_, Endpoint>, legacy: bool) -> Result<(String, bool), Error> {
     let fields = call.fields();
     let mut given = fields.string("policy")?.unwrap_or_default();
-    if given.is_empty() && legacy {
+    let deprecated = given.is_empty() && legacy;
+    if deprecated {
         given = fields.string("rules")?.unwrap_or_default();
     }
     if given.is_empty() {
         return Err(Error::bad_request("'policy' parameter not supplied or empty"));
     }
     let decoded = STANDARD.decode(given.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    Ok(decoded.unwrap_or(given))
+    Ok((decoded.unwrap_or(given), deprecated))
 }

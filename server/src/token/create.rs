@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::roles::Role;
 use super::store::{StoredToken, TokenLease};
 use crate::core::active::Active;
+use crate::core::policies::RESPONSE_WRAPPING;
 use crate::logical::{
     Auth, Error, Fields, LeaseOptions, Request, Response, TokenEntry, TokenType, TtlRequest, calculate_at,
 };
@@ -60,6 +61,9 @@ pub struct ChildRequest {
     renewable: bool,
 }
 
+/// Vault's warning about tokens whose id the client chose.
+const CUSTOM_ID_WARNING: &str = "Supplying a custom ID for the token uses the weaker SHA1 hashing instead of the more secure SHA2-256 HMAC for token obfuscation. SHA1 hashed tokens on the wire leads to less secure lookups.";
+
 /// Fields of `auth/token/create`.
 pub const FIELDS: &[&str] = &[
     "id",
@@ -95,6 +99,9 @@ impl ChildRequest {
             _ => return Err(Error::bad_request("invalid 'token_type' value")),
         }
         let duration = |name| Ok::<_, Error>(fields.duration(name)?.unwrap_or_default());
+        if fields.has("entity_alias") {
+            return Err(Error::bad_request("'entity_alias' is only allowed in combination with token role"));
+        }
         let num_uses = fields.int("num_uses")?.unwrap_or_default();
         if num_uses < 0 {
             return Err(Error::bad_request("number of uses cannot be negative"));
@@ -102,7 +109,7 @@ impl ChildRequest {
         let ttl = duration("ttl")?;
         Ok(Self {
             id: fields.string("id")?.unwrap_or_default(),
-            policies: fields.comma_strings("policies")?,
+            policies: fields.strings("policies")?,
             meta: fields.string_map("meta")?.unwrap_or_default(),
             no_parent: fields.bool("no_parent")?.unwrap_or_default(),
             no_default_policy: fields.bool("no_default_policy")?.unwrap_or_default(),
@@ -119,8 +126,11 @@ impl ChildRequest {
     fn check_privileges(&self, sudo: bool) -> Result<(), Error> {
         let needed = |what: &str| Error::bad_request(format!("root or sudo privileges required to {what}"));
         if sudo {
-            if self.id.starts_with("s.") || self.id.starts_with("hvs.") {
-                return Err(Error::bad_request("custom token ID cannot have the 's.' or 'hvs.' prefix"));
+            if self.id.starts_with("s.") {
+                return Err(Error::bad_request("custom token ID cannot have the 's.' prefix"));
+            }
+            if self.id.contains('.') {
+                return Err(Error::bad_request("custom token ID cannot have a '.' in the value"));
             }
             return Ok(());
         }
@@ -145,7 +155,7 @@ impl ChildRequest {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' })
             .collect();
-        format!("token-{clean}")
+        format!("token-{clean}").trim_end_matches('-').to_owned()
     }
 
     /// The policies of the new token.
@@ -211,7 +221,13 @@ pub async fn create(active: &Active, creation: &Creation<'_>) -> Result<Response
         return Err(Error::bad_request("root tokens may not be created without parent token being root"));
     }
     let orphan = creation.orphan || asked.no_parent || creation.role.is_some_and(|role| role.orphan);
+    if let Some(name) = policies.iter().find(|name| *name == RESPONSE_WRAPPING) {
+        return Err(Error::bad_request(format!("cannot assign policy {name:?}")));
+    }
     let mut warnings = missing_policies(active, &policies);
+    if !asked.id.is_empty() {
+        warnings.push(CUSTOM_ID_WARNING.to_owned());
+    }
     let now = Timestamp::now();
     let life = Life::resolve(active, &asked, creation.role, root, now, &mut warnings)?;
     if root && life.ttl.is_zero() && !parent.ttl.is_zero() {
@@ -281,15 +297,7 @@ impl Life {
         };
         let role_explicit = role.map_or(Duration::ZERO, |role| role.token_explicit_max_ttl);
         let role_period = role.map_or(Duration::ZERO, |role| role.token_period);
-        let mut explicit_max_ttl = shortest(asked.explicit_max_ttl, role_explicit);
-        if explicit_max_ttl > max {
-            warnings.push(format!(
-                "Explicit max TTL of {} seconds is greater than system/mount allowed value; value is being capped to {} seconds",
-                explicit_max_ttl.as_secs(),
-                max.as_secs()
-            ));
-            explicit_max_ttl = max;
-        }
+        let explicit_max_ttl = shortest(asked.explicit_max_ttl, role_explicit);
         let period = shortest(asked.period, role_period);
         if root && asked.ttl.is_zero() && period.is_zero() && explicit_max_ttl.is_zero() {
             return Ok(Self { ttl: Duration::ZERO, explicit_max_ttl, period });
@@ -359,7 +367,7 @@ mod tests {
     #[test]
     fn display_names_are_cleaned() {
         let request = ChildRequest { display_name: "my app!".to_owned(), ..ChildRequest::default() };
-        assert_eq!(request.display_name(), "token-my-app-");
+        assert_eq!(request.display_name(), "token-my-app");
         assert_eq!(ChildRequest::default().display_name(), "token");
     }
 }

@@ -183,9 +183,9 @@ fn lookup(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Response>
 fn by_accessor(active: &Active, call: &Call<'_, Endpoint>) -> Result<(TokenKey, Arc<StoredToken>), Error> {
     let accessor = call.fields().string("accessor")?.unwrap_or_default();
     if accessor.is_empty() {
-        return Err(Error::bad_request("missing accessor"));
+        return Err(Error::raw_bad_request("missing accessor"));
     }
-    active.lookup_accessor(&accessor)?.ok_or_else(|| Error::coded(403, "invalid accessor"))
+    active.lookup_accessor(&accessor)?.ok_or_else(|| Error::raw_bad_request("invalid accessor"))
 }
 
 /// The answer of a lookup; by accessor it does not show the token.
@@ -212,8 +212,8 @@ fn shown(_key: &TokenKey, token: &StoredToken, hide_id: bool) -> Response {
         "type": entry.token_type,
     });
     if let Value::Object(map) = &mut data {
-        if token.lease.expires.is_none() {
-            // A root token without an end has no lease to tell these from.
+        if entry.path == "auth/token/root" {
+            // The first root token has no lease to tell these from.
             map.shift_remove("issue_time");
             map.shift_remove("renewable");
         }
@@ -243,7 +243,7 @@ async fn renew(
 ) -> Result<Response, Error> {
     let increment = call.fields().duration("increment")?.unwrap_or_default();
     if token.lease.expires.is_none() {
-        return Err(Error::bad_request("lease not found"));
+        return Err(Error::bad_request("invalid lease ID"));
     }
     if !token.lease.renewable {
         return Err(Error::bad_request("lease is not renewable"));

@@ -67,7 +67,7 @@ impl ProcessRuntime {
         let child = format!("{name} template");
         // It must not outlive this build, however the build ends.
         let _server = BuildServer { runtime: self, child: &child };
-        let database = maintenance_database(program);
+        let database = program.first_database();
         let probe = AskSql { service: name, engine: spec.engine, database, accounts: vec![at.superuser] };
         let mut attempt = 1;
         let (wait, mut connection) = loop {
@@ -157,7 +157,7 @@ async fn fill(
     let failed = || RuntimeError::database(name);
     program.close_back_doors(server).await.map_err(failed())?;
     server.ensure_account(&fresh(ADMIN_USER)).await.map_err(failed())?;
-    server.ensure_database(&spec.database).await.map_err(failed())?;
+    program.make_database(server, &spec.database).await.map_err(failed())?;
     let endpoint = Endpoint::loopback(port);
     let target = Target { engine: spec.engine, endpoint, database: spec.database.clone() };
     let mut inside = crate::database::connect(&target, superuser).await.map_err(failed())?;
@@ -166,12 +166,4 @@ async fn fill(
     }
     inside.close().await;
     Ok(())
-}
-
-/// The database that is there before the lab's own is.
-fn maintenance_database(program: &DatabaseProgram) -> &'static str {
-    match program {
-        DatabaseProgram::Postgres(_) => "postgres",
-        DatabaseProgram::Mysql(_) => "mysql",
-    }
 }

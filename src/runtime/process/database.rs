@@ -9,7 +9,7 @@ use super::identity::Identity;
 use super::spawn::{RunAs, make_passable};
 use super::start::{AskSql, PortWish, Start, Wait, ended_is_none};
 use super::stop::clear_leftovers;
-use super::template::{self, Origin};
+use super::template::{self, ORIGIN, Origin};
 use super::{Places, ProcessRuntime};
 use crate::report::{Outcome, Report};
 use crate::runtime::{DataOrigin, Running, RuntimeError};
@@ -212,11 +212,12 @@ impl ProcessRuntime {
             })
         };
         // Meanwhile: the passwords that are to be set are written down before the data is there.
-        let origin = Origin::load(&template)?.ok_or_else(|| RuntimeError::Unsupported {
-            service: name.into(),
-            cause: format!("its template {key} was removed while it was needed; run the command again"),
-        })?;
-        origin.save(&places.root)?;
+        let origin = places.root.join(ORIGIN);
+        fs::copy(template.join(ORIGIN), &origin).map_err(folder(
+            name,
+            "copy the template's passwords to",
+            &origin,
+        ))?;
         self.plan_accounts(spec)?;
         user.make_folder(&places.log_folder).map_err(folder(
             name,

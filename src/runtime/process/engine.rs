@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::programs::{MysqlProgram, PostgresProgram, Programs, numbers};
 use super::spawn::{Launch, RunAs, describe};
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, postgres_name};
 use crate::runtime::RuntimeError;
 use crate::service::{ServiceKind, mysql, postgres};
 use crate::spec::model::{DatabaseSpec, Engine};
@@ -137,6 +137,31 @@ impl DatabaseProgram {
             }
         };
         Launch { program: self.path().into(), args, env: Vec::new(), folder: data.into(), user: user.clone() }
+    }
+
+    /// Makes the lab's database in a new server. On PostgreSQL `postgres`, which is as empty, takes its
+    /// name: making another would double the time, and every later copy of the data.
+    pub async fn make_database(
+        &self,
+        connection: &mut dyn Database,
+        name: &str,
+    ) -> Result<(), DatabaseError> {
+        match self {
+            Self::Postgres(_) if name != "postgres" => {
+                let name = postgres_name(name);
+                connection.execute(&format!("ALTER DATABASE postgres RENAME TO {name}")).await?;
+                connection.execute(&format!("COMMENT ON DATABASE {name} IS NULL")).await.map(drop)
+            }
+            _ => connection.ensure_database(name).await,
+        }
+    }
+
+    /// The database to log in to before the lab's own is there.
+    pub fn first_database(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "template1",
+            Self::Mysql(_) => "mysql",
+        }
     }
 
     /// Removes every way in that an initialisation leaves open besides the superuser's.

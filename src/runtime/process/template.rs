@@ -20,7 +20,10 @@ use crate::spec::model::DatabaseSpec;
 use crate::state::{Credentials, StateError, Visibility, read_json, write_json};
 
 /// Raised when what a template holds changes in a way that the key's other parts do not show.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
+
+/// Format of the file of an [`Origin`].
+const ORIGIN_VERSION: u32 = 1;
 
 /// File with a template's [`Origin`], 0600.
 pub(super) const ORIGIN: &str = "origin.json";
@@ -37,11 +40,11 @@ pub(super) struct Origin {
 
 impl Origin {
     pub fn new(key: &str, superuser: Credentials) -> Self {
-        Self { version: LAYOUT, key: key.into(), superuser }
+        Self { version: ORIGIN_VERSION, key: key.into(), superuser }
     }
 
     pub fn load(folder: &Path) -> Result<Option<Self>, StateError> {
-        read_json(&folder.join(ORIGIN), LAYOUT)
+        read_json(&folder.join(ORIGIN), ORIGIN_VERSION)
     }
 
     pub fn save(&self, folder: &Path) -> Result<(), StateError> {

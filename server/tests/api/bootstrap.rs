@@ -1,9 +1,7 @@
 //! Init, unseal, seal, status, health: what works without a token.
 
-mod support;
-
+use crate::support::{anonymous, file_lab, lab, start_on};
 use serde_json::json;
-use support::{anonymous, file_lab, lab, start_on};
 use vaultlab_server::Server;
 
 #[tokio::test]
@@ -40,7 +38,7 @@ async fn three_of_five_keys_unseal() {
     client.get("sys/health?sealedcode=299").await.expect(299);
 
     let key = |i: usize| init.body["keys"][i].clone();
-    let progress = |answer: &support::Answer| answer.body["progress"].as_u64().unwrap();
+    let progress = |answer: &crate::support::Answer| answer.body["progress"].as_u64().unwrap();
     let first = client.post("sys/unseal", json!({"key": key(0)})).await.expect(200);
     assert_eq!(progress(&first), 1);
     assert_ne!(first.body["nonce"], "");

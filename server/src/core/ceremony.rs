@@ -1,0 +1,258 @@
+//! Operations that need the unseal keys again: rekey and generate-root.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::Core;
+use super::lifecycle::{InitRequest, barrier_error};
+use super::unseal::{Share, to_base64};
+use crate::barrier::{Key, SealConfig};
+use crate::logical::Error;
+use crate::{hex, random, shamir, token};
+
+/// Characters of a token this server makes: `hvs.` and 24 more.
+const TOKEN_LEN: usize = 28;
+
+/// Keys gathered for one operation under way.
+pub struct Gathering<T> {
+    nonce: String,
+    shares: Vec<Share>,
+    detail: T,
+}
+
+impl<T> Gathering<T> {
+    fn start(detail: T) -> Self {
+        Self { nonce: random::uuid(), shares: Vec::new(), detail }
+    }
+
+    /// Takes a key; hands all over when there are enough, and starts gathering anew.
+    fn add(
+        &mut self,
+        what: &str,
+        nonce: &str,
+        share: Share,
+        needed: usize,
+    ) -> Result<Option<Vec<Share>>, Error> {
+        if nonce != self.nonce {
+            return Err(Error::bad_request(format!(
+                "incorrect nonce supplied; nonce for this {what} operation is {:?}",
+                self.nonce
+            )));
+        }
+        if self.shares.contains(&share) {
+            return Err(Error::bad_request(
+                "given key has already been provided during this generation operation",
+            ));
+        }
+        self.shares.push(share);
+        Ok((self.shares.len() >= needed).then(|| std::mem::take(&mut self.shares)))
+    }
+}
+
+/// The operations under way.
+#[derive(Default)]
+pub struct Ceremonies {
+    rekey: Option<Gathering<InitRequest>>,
+    /// With the one-time pad that hides the token.
+    generate_root: Option<Gathering<Zeroizing<String>>>,
+}
+
+impl Core {
+    fn needed(&self) -> Result<usize, Error> {
+        let config = self.barrier.seal_config().map_err(barrier_error)?;
+        Ok(config.map_or(0, |config| usize::from(config.secret_threshold)))
+    }
+
+    fn unsealed(&self, error: &str) -> Result<(), Error> {
+        match self.active() {
+            Some(_) => Ok(()),
+            None => Err(Error::coded(503, error)),
+        }
+    }
+
+    /// Checks that keys make up the root key.
+    fn verify_shares(&self, shares: &[Share]) -> Result<(), Error> {
+        let wrong = |cause: String| Error::bad_request(format!("invalid key: {cause}"));
+        let key = shamir::combine_unseal_keys(shares).map_err(|error| wrong(error.to_string()))?;
+        let key = Key::from_bytes(&key).map_err(|error| wrong(error.to_string()))?;
+        self.barrier.verify_root_key(&key).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// The body of `sys/rekey/init`.
+    ///
+    /// # Errors
+    /// 503 while sealed.
+    pub fn rekey_status(&self) -> Result<Value, Error> {
+        self.unsealed("node is not active")?;
+        let ceremonies = self.ceremonies();
+        let (nonce, shares, threshold, progress) = match &ceremonies.rekey {
+            None => ("", 0, 0, 0),
+            Some(rekey) => {
+                (rekey.nonce.as_str(), rekey.detail.shares, rekey.detail.threshold, rekey.shares.len())
+            }
+        };
+        Ok(json!({
+            "nonce": nonce,
+            "started": ceremonies.rekey.is_some(),
+            "t": threshold,
+            "n": shares,
+            "progress": progress,
+            "required": self.needed()?,
+            "pgp_fingerprints": null,
+            "backup": false,
+            "verification_required": false,
+        }))
+    }
+
+    /// Begins a rekey.
+    ///
+    /// # Errors
+    /// 400 when one is under way.
+    pub fn start_rekey(&self, request: InitRequest) -> Result<(), Error> {
+        self.unsealed("node is not active")?;
+        let mut ceremonies = self.ceremonies();
+        if ceremonies.rekey.is_some() {
+            return Err(Error::bad_request("rekey already in progress"));
+        }
+        ceremonies.rekey = Some(Gathering::start(request));
+        Ok(())
+    }
+
+    /// Gives a rekey up.
+    pub fn cancel_rekey(&self) {
+        self.ceremonies().rekey = None;
+    }
+
+    /// Takes a key for the rekey; the last one needed makes the new keys.
+    ///
+    /// # Errors
+    /// 400 without a rekey, for a wrong nonce, and for wrong keys (gathering then starts anew).
+    pub async fn update_rekey(&self, nonce: &str, share: Share) -> Result<Value, Error> {
+        self.unsealed("node is not active")?;
+        let needed = self.needed()?;
+        let gathered = {
+            let mut ceremonies = self.ceremonies();
+            let rekey = ceremonies
+                .rekey
+                .as_mut()
+                .ok_or_else(|| Error::bad_request("no barrier rekey in progress"))?;
+            rekey.add("rekey", nonce, share, needed)?.map(|shares| (shares, rekey.detail.clone()))
+        };
+        let Some((shares, request)) = gathered else {
+            return self.rekey_status();
+        };
+        self.verify_shares(&shares)?;
+        let root_key = Key::generate();
+        let keys = shamir::split_unseal_key(root_key.expose(), request.shares, request.threshold)
+            .map_err(|error| Error::internal(format!("failed to split the root key: {error}")))?;
+        let config = SealConfig { secret_shares: request.shares, secret_threshold: request.threshold };
+        self.barrier.rekey(&root_key, &config).await.map_err(barrier_error)?;
+        self.cancel_rekey();
+        Ok(json!({
+            "nonce": nonce,
+            "complete": true,
+            "keys": keys.iter().map(|key| hex::encode(key)).collect::<Vec<_>>(),
+            "keys_base64": keys.iter().map(|key| to_base64(key)).collect::<Vec<_>>(),
+            "pgp_fingerprints": null,
+            "backup": false,
+            "verification_required": false,
+        }))
+    }
+
+    /// The body of `sys/generate-root/attempt`.
+    ///
+    /// # Errors
+    /// 503 while sealed.
+    pub fn generate_root_status(&self) -> Result<Value, Error> {
+        self.unsealed("Vault is sealed")?;
+        let ceremonies = self.ceremonies();
+        let under_way = ceremonies.generate_root.as_ref();
+        let nonce = under_way.map(|attempt| attempt.nonce.as_str()).unwrap_or_default();
+        let progress = under_way.map_or(0, |attempt| attempt.shares.len());
+        Ok(generate_root_body(nonce, under_way.is_some(), progress, self.needed()?, TOKEN_LEN))
+    }
+
+    /// Begins to generate a root token. Without a one-time pad it makes one and tells it, once.
+    ///
+    /// # Errors
+    /// 400 for a pad of the wrong length, and when an attempt is under way.
+    pub fn start_generate_root(&self, otp: Option<String>) -> Result<Value, Error> {
+        self.unsealed("Vault is sealed")?;
+        let made = otp.is_none();
+        let otp = Zeroizing::new(otp.unwrap_or_else(|| random::base62(TOKEN_LEN)));
+        if otp.len() != TOKEN_LEN {
+            return Err(Error::bad_request("OTP string is wrong length"));
+        }
+        {
+            let mut ceremonies = self.ceremonies();
+            if ceremonies.generate_root.is_some() {
+                return Err(Error::bad_request("root generation already in progress"));
+            }
+            ceremonies.generate_root = Some(Gathering::start(otp.clone()));
+        }
+        let mut status = self.generate_root_status()?;
+        if made {
+            status["otp"] = json!(otp.as_str());
+        }
+        Ok(status)
+    }
+
+    /// Gives an attempt up.
+    pub fn cancel_generate_root(&self) {
+        self.ceremonies().generate_root = None;
+    }
+
+    /// Takes a key; the last one needed makes the token.
+    ///
+    /// # Errors
+    /// 400 without an attempt, for a wrong nonce, and for wrong keys (gathering then starts anew).
+    pub async fn update_generate_root(&self, nonce: &str, share: Share) -> Result<Value, Error> {
+        let active = self.active().ok_or(Error::Sealed)?;
+        let needed = self.needed()?;
+        let (gathered, progress) = {
+            let mut ceremonies = self.ceremonies();
+            let attempt = ceremonies
+                .generate_root
+                .as_mut()
+                .ok_or_else(|| Error::bad_request("no root generation in progress"))?;
+            let gathered = attempt.add("root generation", nonce, share, needed)?;
+            (gathered.map(|shares| (shares, attempt.detail.clone())), attempt.shares.len())
+        };
+        let Some((shares, otp)) = gathered else {
+            return Ok(generate_root_body(nonce, true, progress, needed, 0));
+        };
+        self.verify_shares(&shares)?;
+        let token = Zeroizing::new(token::create_root(&active).await?);
+        self.cancel_generate_root();
+        let hidden: Vec<u8> = token.bytes().zip(otp.bytes()).map(|(a, b)| a ^ b).collect();
+        let encoded = STANDARD_NO_PAD.encode(hidden);
+        let mut body = generate_root_body(nonce, true, needed, needed, 0);
+        body["complete"] = json!(true);
+        body["encoded_token"] = json!(encoded);
+        body["encoded_root_token"] = json!(encoded);
+        Ok(body)
+    }
+}
+
+fn generate_root_body(
+    nonce: &str,
+    started: bool,
+    progress: usize,
+    required: usize,
+    otp_length: usize,
+) -> Value {
+    json!({
+        "nonce": nonce,
+        "started": started,
+        "progress": progress,
+        "required": required,
+        "complete": false,
+        "encoded_token": "",
+        "encoded_root_token": "",
+        "pgp_fingerprint": "",
+        "otp": "",
+        "otp_length": otp_length,
+    })
+}
