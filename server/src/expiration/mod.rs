@@ -11,3 +11,6 @@ pub use index::{Index, Ref};
 pub use lease::StoredLease;
 pub use tokens::token_lease_id;
 pub use worker::start;
+
+#[cfg(test)]
+mod tests;
