@@ -53,7 +53,7 @@ impl System for MountSystem {
     }
 
     async fn generate_password(&self, policy: &str) -> Result<String, Error> {
-        Err(Error::internal(format!("no password policy named {policy:?}")))
+        crate::sys::passwords::generate(&self.storage, policy)
     }
 
     fn entity(&self, alias: &Alias) -> Result<Option<Entity>, Error> {

@@ -3,8 +3,10 @@
 pub mod audit;
 mod capabilities;
 mod leases;
+mod metrics;
 mod misc;
 mod mounts;
+pub mod passwords;
 mod policies;
 mod table;
 
@@ -72,6 +74,10 @@ async fn answer(
                 .await
                 .map_err(|error| Error::internal(error.to_string()))?;
             Ok(None)
+        }
+        Endpoint::Metrics => metrics::handle(active, call).map(Some),
+        Endpoint::PasswordPolicies | Endpoint::PasswordPolicy | Endpoint::GeneratePassword => {
+            passwords::handle(active, call).await
         }
         Endpoint::KeyStatus
         | Endpoint::Rotate

@@ -50,6 +50,10 @@ pub enum Endpoint {
     PluginCatalogType,
     Plugin,
     InFlight,
+    Metrics,
+    PasswordPolicies,
+    PasswordPolicy,
+    GeneratePassword,
 }
 
 const READ: &[Operation] = &[Read];
@@ -110,6 +114,9 @@ fn access_rows() -> Vec<Route<Endpoint>> {
         route("policies/acl/{name+}", CRUD, &[&["policy"]], Endpoint::AclPolicy),
         route("policy/?", READ_LIST, &[&[]], Endpoint::LegacyPolicies),
         route("policy/{name+}", CRUD, &[&["policy", "rules"]], Endpoint::LegacyPolicy),
+        route("policies/password/?", LIST, &[&[]], Endpoint::PasswordPolicies),
+        route("policies/password/{name}", CRUD, &[&["policy"]], Endpoint::PasswordPolicy),
+        route("policies/password/{name}/generate", READ, &[&[]], Endpoint::GeneratePassword),
         route("capabilities", WRITE, &[&["token", "path", "paths"]], Endpoint::Capabilities),
         route("capabilities-self", WRITE, &[&["token", "path", "paths"]], Endpoint::CapabilitiesSelf),
         route(
@@ -170,6 +177,7 @@ fn server_rows() -> Vec<Route<Endpoint>> {
         route("plugins/catalog/?", READ_LIST, &[&[]], Endpoint::PluginCatalog),
         route("plugins/catalog/{type}/?", LIST, &[&[]], Endpoint::PluginCatalogType),
         route("plugins/catalog/{type}/{name+}", READ, &[&["version"]], Endpoint::Plugin),
+        route("metrics", READ, &[&["format"]], Endpoint::Metrics),
         route("in-flight-req", READ, &[&[]], Endpoint::InFlight),
     ]
 }

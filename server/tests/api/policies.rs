@@ -105,3 +105,41 @@ async fn capabilities_are_told_sorted() {
     );
     lab.server.stop().await;
 }
+
+#[tokio::test]
+async fn password_policies_make_passwords() {
+    let lab = lab().await;
+    let root = &lab.root;
+    let policy = "length = 12\nrule \"charset\" { charset = \"ab\" }\nrule \"charset\" { charset = \"12\" min-chars = 3 }";
+    root.post("sys/policies/password/p", json!({ "policy": policy })).await.expect(204);
+    assert_eq!(root.get("sys/policies/password/p").await.expect(200).data()["policy"], policy);
+    assert_eq!(root.list("sys/policies/password").await.expect(200).data()["keys"], json!(["p"]));
+    let made = root.get("sys/policies/password/p/generate").await.expect(200);
+    let password = made.data()["password"].as_str().unwrap();
+    assert_eq!(password.len(), 12);
+    assert!(password.chars().all(|c| "ab12".contains(c)), "{password}");
+    assert!(password.chars().filter(|c| "12".contains(*c)).count() >= 3, "{password}");
+    for bad in ["", "length = 0", "length = 2\nrule \"charset\" { charset = \"ab\" min-chars = 3 }", "rule {"]
+    {
+        root.post("sys/policies/password/bad", json!({ "policy": bad })).await.expect(400);
+    }
+    root.get("sys/policies/password/none/generate").await.expect(404);
+    root.delete("sys/policies/password/p").await.expect(204);
+    root.get("sys/policies/password/p").await.expect(404);
+    lab.server.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_count_tokens_and_leases() {
+    let lab = lab().await;
+    lab.root.post("auth/token/create", json!({"ttl": "1h"})).await.expect(200);
+    let metrics = lab.root.get("sys/metrics").await.expect(200);
+    let gauges = metrics.body["Gauges"].as_array().unwrap();
+    let tokens = gauges.iter().find(|gauge| gauge["Name"] == "vault.token.count").unwrap();
+    assert_eq!(tokens["Value"], 2);
+    let text = lab.root.get("sys/metrics?format=prometheus").await.expect(200);
+    assert!(text.body.as_str().unwrap().contains("\nvault_token_count 2\n"), "{}", text.body);
+    lab.root.get("sys/metrics?format=x").await.expect(400);
+    lab.root.with_token("").get("sys/metrics").await.expect(403);
+    lab.server.stop().await;
+}
