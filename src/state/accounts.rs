@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LabDir, StateError, Visibility, read_json, write_json};
+use super::{LabDir, StateError, Visibility, read_json, write_json, write_json_unsynced};
 use crate::secret::{self, Secret};
 
 const VERSION: u32 = 1;
@@ -63,5 +63,10 @@ impl Accounts {
     /// Saves the accounts.
     pub fn save(&self, lab: &LabDir) -> Result<(), StateError> {
         write_json(&lab.accounts(), self, Visibility::Private)
+    }
+
+    /// [`save`](Self::save) without waiting for the disk, when no password has changed.
+    pub fn save_unsynced(&self, lab: &LabDir) -> Result<(), StateError> {
+        write_json_unsynced(&lab.accounts(), self, Visibility::Private)
     }
 }

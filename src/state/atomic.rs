@@ -22,6 +22,10 @@ pub enum Visibility {
 /// Writes `bytes` to `path` by temp file + fsync + rename, so that a reader sees the old content
 /// or the new, and a crash leaves one of them. The folder is made (0700) when it is missing.
 pub fn write_atomic(path: &Path, bytes: &[u8], visibility: Visibility) -> Result<(), StateError> {
+    write(path, bytes, visibility, true)
+}
+
+fn write(path: &Path, bytes: &[u8], visibility: Visibility, sync: bool) -> Result<(), StateError> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     make_private_folder(folder)?;
     let write = || -> std::io::Result<()> {
@@ -32,9 +36,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8], visibility: Visibility) -> Result
         };
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+        if sync {
+            file.as_file().sync_all()?;
+        }
         file.persist(path).map_err(|e| e.error)?;
-        File::open(folder)?.sync_all()
+        if sync { File::open(folder)?.sync_all() } else { Ok(()) }
     };
     write().map_err(StateError::io("write", path))
 }
@@ -54,10 +60,24 @@ pub(super) fn make_private_folder(folder: &Path) -> Result<(), StateError> {
 
 /// [`write_atomic`] of a value as indented JSON.
 pub fn write_json<T: Serialize>(path: &Path, value: &T, visibility: Visibility) -> Result<(), StateError> {
+    write(path, &json(path, value)?, visibility, true)
+}
+
+/// [`write_json`] without waiting for the disk, for what means nothing after a power cut. A killed
+/// program leaves the old content or the new all the same.
+pub fn write_json_unsynced<T: Serialize>(
+    path: &Path,
+    value: &T,
+    visibility: Visibility,
+) -> Result<(), StateError> {
+    write(path, &json(path, value)?, visibility, false)
+}
+
+fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StateError> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| StateError::Damaged { path: path.into(), cause: e.to_string() })?;
     bytes.push(b'\n');
-    write_atomic(path, &bytes, visibility)
+    Ok(bytes)
 }
 
 /// A state file's value; `None` when there is no such file. The file's `version` must not exceed

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LabDir, StateError, Visibility, read_json, write_json};
+use super::{LabDir, StateError, Visibility, read_json, write_json_unsynced};
 
 const VERSION: u32 = 1;
 
@@ -63,8 +63,9 @@ impl Manifest {
         read_json(&lab.manifest(), VERSION)
     }
 
-    /// Saves it.
+    /// Saves it, without waiting for the disk: after a power cut nothing of what it tells runs, and
+    /// a sync would wait for the data that services have just written.
     pub fn save(&self, lab: &LabDir) -> Result<(), StateError> {
-        write_json(&lab.manifest(), self, Visibility::Private)
+        write_json_unsynced(&lab.manifest(), self, Visibility::Private)
     }
 }

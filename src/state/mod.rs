@@ -10,7 +10,7 @@ mod lock;
 mod manifest;
 
 pub use accounts::{Accounts, Credentials, DatabaseAccounts};
-pub use atomic::{Visibility, read_json, write_atomic, write_json};
+pub use atomic::{Visibility, read_json, write_atomic, write_json, write_json_unsynced};
 pub use home::{Home, LabDir, valid_lab_name};
 pub use keys::{KeyStore, VaultKeys};
 pub use lock::{LabLock, LockHolder};

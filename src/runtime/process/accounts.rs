@@ -23,13 +23,6 @@ impl ProcessRuntime {
         Ok(Accounts::load(&self.lab)?.databases.remove(service))
     }
 
-    fn save_accounts(&self, service: &str, accounts: &DatabaseAccounts) -> Result<(), RuntimeError> {
-        let _guard = self.files();
-        let mut all = Accounts::load(&self.lab)?;
-        all.databases.insert(service.to_owned(), accounts.clone());
-        Ok(all.save(&self.lab)?)
-    }
-
     /// Writes down new passwords, before the database gets them.
     pub(super) fn plan_accounts(&self, spec: &DatabaseSpec) -> Result<(), RuntimeError> {
         let accounts = DatabaseAccounts {
@@ -37,29 +30,38 @@ impl ProcessRuntime {
             admin: fresh(ADMIN_USER),
             applied: false,
         };
-        self.save_accounts(&spec.name, &accounts)
+        let _guard = self.files();
+        let mut all = Accounts::load(&self.lab)?;
+        all.databases.insert(spec.name.clone(), accounts);
+        Ok(all.save(&self.lab)?)
     }
 
-    /// Sets the planned passwords, unless it is known that they are set: Vault may have replaced
-    /// its own since then. `connection` is the superuser's.
+    /// Sets the planned passwords, unless they are set: Vault may have replaced its own since then.
+    /// `connection` is the superuser's; `own` says that it logged in with the lab's own password.
     pub(super) async fn apply_accounts(
         &self,
         service: &str,
         accounts: &mut DatabaseAccounts,
         connection: &mut dyn Database,
+        own: bool,
     ) -> Result<(), RuntimeError> {
         if accounts.applied {
             return Ok(());
         }
         // The superuser's last: once it is set, everything is.
-        for account in [&accounts.admin, &accounts.superuser] {
+        for account in [&accounts.admin, &accounts.superuser].into_iter().filter(|_| !own) {
             connection
                 .set_password(&account.username, &account.password)
                 .await
                 .map_err(RuntimeError::database(service))?;
         }
         accounts.applied = true;
-        self.save_accounts(service, accounts)?;
+        {
+            let _guard = self.files();
+            let mut all = Accounts::load(&self.lab)?;
+            all.databases.insert(service.to_owned(), accounts.clone());
+            all.save_unsynced(&self.lab)?;
+        }
         // The template's password opens nothing here any more.
         let origin = self.places(service).root.join(ORIGIN);
         match std::fs::remove_file(&origin) {

@@ -88,7 +88,7 @@ impl ProcessRuntime {
             let ready = self.wait_ready(&wait, &probe).await;
             self.ports.release(port);
             match ready {
-                Ok(connection) => break (wait, connection),
+                Ok((connection, _)) => break (wait, connection),
                 // Another program took the port after we had let go of it.
                 Err(RuntimeError::Exited { .. }) if attempt < PORT_ATTEMPTS && is_taken(port) => attempt += 1,
                 Err(e) => return Err(e),

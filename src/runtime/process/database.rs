@@ -61,6 +61,9 @@ impl ProcessRuntime {
             warn_if_changed(spec, made_of.as_deref(), report);
             (DataOrigin::Kept, made_of.unwrap_or(key))
         } else {
+            // The passwords that are to be set are on disk before the data is; a sync now need not
+            // wait for that data.
+            self.plan_accounts(spec)?;
             let template = self.home.templates().join(&key);
             let origin = if Origin::load(&template)?.is_some() {
                 DataOrigin::Template
@@ -115,8 +118,9 @@ impl ProcessRuntime {
             port: record.port,
             deadline,
         };
-        let mut connection = self.wait_ready(&wait, &probe).await?;
-        self.apply_accounts(name, &mut accounts, connection.as_mut()).await?;
+        let (mut connection, account) = self.wait_ready(&wait, &probe).await?;
+        let own = account + 1 == probe.accounts.len();
+        self.apply_accounts(name, &mut accounts, connection.as_mut(), own).await?;
         connection.close().await;
         let running = self.running(spec, &record, accounts, true, DataOrigin::Kept);
         let outcome = if adopted { Outcome::changed("found without a record") } else { Outcome::Unchanged };
@@ -158,8 +162,9 @@ impl ProcessRuntime {
         };
         let launch = |port| Ok(program.launch(&places.data, port, user, None));
         let probe = ask(spec, &accounts, template.as_ref());
-        let (mut connection, record) = self.start(start, launch, &probe).await?;
-        self.apply_accounts(name, &mut accounts, connection.as_mut()).await?;
+        let ((mut connection, account), record) = self.start(start, launch, &probe).await?;
+        let own = account + 1 == probe.accounts.len();
+        self.apply_accounts(name, &mut accounts, connection.as_mut(), own).await?;
         connection.close().await;
         Ok(self.running(spec, &record, accounts, false, data))
     }
@@ -211,14 +216,12 @@ impl ProcessRuntime {
                 template::copy_data(&from, &to, &user)
             })
         };
-        // Meanwhile: the passwords that are to be set are written down before the data is there.
         let origin = places.root.join(ORIGIN);
         fs::copy(template.join(ORIGIN), &origin).map_err(folder(
             name,
             "copy the template's passwords to",
             &origin,
         ))?;
-        self.plan_accounts(spec)?;
         user.make_folder(&places.log_folder).map_err(folder(
             name,
             "create the folder",
@@ -244,7 +247,7 @@ fn warn_if_changed(spec: &DatabaseSpec, made_of: Option<&str>, report: &Report) 
     }
 }
 
-/// The probe of a database that is the lab's. Until the lab's own passwords are known to be set, the
+/// The probe of a database that is the lab's, whose own account is the last. Until the lab's own passwords are known to be set, the
 /// template's may still hold: that is the likelier one right after the copy.
 fn ask<'a>(
     spec: &'a DatabaseSpec,

@@ -241,7 +241,8 @@ pub(super) struct AskSql<'a> {
 
 #[async_trait]
 impl Ask for AskSql<'_> {
-    type Ready = Box<dyn Database>;
+    /// The connection, and which of the accounts it is.
+    type Ready = (Box<dyn Database>, usize);
 
     async fn ask(&self, port: u16) -> Probed<Self::Ready> {
         let target = Target {
@@ -249,10 +250,10 @@ impl Ask for AskSql<'_> {
             endpoint: Endpoint::loopback(port),
             database: self.database.to_owned(),
         };
-        for account in &self.accounts {
+        for (index, account) in self.accounts.iter().enumerate() {
             match database::connect(&target, account).await {
                 Ok(mut connection) => match connection.ping().await {
-                    Ok(()) => return Probed::Ready(connection),
+                    Ok(()) => return Probed::Ready((connection, index)),
                     Err(e) => return Probed::NotYet(e.to_string()),
                 },
                 Err(DatabaseError::Unreachable { cause, .. }) => return Probed::NotYet(cause),

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::identity::{self, Identity};
 use super::spawn::{RunAs, make_passable};
 use crate::spec::model::DatabaseSpec;
-use crate::state::{Credentials, StateError, Visibility, read_json, write_json};
+use crate::state::{Credentials, StateError, Visibility, read_json, write_json_unsynced};
 
 /// Raised when what a template holds changes in a way that the key's other parts do not show.
 const LAYOUT: u32 = 2;
@@ -48,7 +48,7 @@ impl Origin {
     }
 
     pub fn save(&self, folder: &Path) -> Result<(), StateError> {
-        write_json(&folder.join(ORIGIN), self, Visibility::Private)
+        write_json_unsynced(&folder.join(ORIGIN), self, Visibility::Private)
     }
 }
 
