@@ -20,6 +20,7 @@ mod http;
 mod identity;
 pub mod kv;
 pub mod logical;
+pub mod pki;
 pub mod policy;
 pub mod random;
 pub mod server;

@@ -132,6 +132,7 @@ fn registry() -> Registry {
         .with(Table::Secret, "cubbyhole", crate::cubbyhole::Cubbyhole::factory)
         .with(Table::Secret, "database", crate::database::DatabaseEngine::factory)
         .with(Table::Secret, "kv", crate::kv::factory)
+        .with(Table::Secret, "pki", crate::pki::Pki::factory)
 }
 
 /// A running server. Dropping it without [`Server::stop`] ends it at once.

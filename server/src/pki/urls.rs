@@ -1,0 +1,164 @@
+//! URLs that go into certificates, and how long revocation lists are valid.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use yasna::Tag;
+use yasna::models::ObjectIdentifier;
+
+use crate::duration;
+use crate::logical::{Error, Fields};
+
+const CA_ISSUERS: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 48, 2];
+const OCSP: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 48, 1];
+
+/// `config/urls`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Urls {
+    /// Where the authority's certificate can be had.
+    pub issuing_certificates: Vec<String>,
+    /// Where the revocation list can be had.
+    pub crl_distribution_points: Vec<String>,
+    /// OCSP servers.
+    pub ocsp_servers: Vec<String>,
+}
+
+impl Urls {
+    /// Takes over what a request sends.
+    pub fn update(&mut self, fields: Fields<'_>) -> Result<(), Error> {
+        if fields.bool("enable_templating")? == Some(true) {
+            return Err(Error::bad_request("enable_templating is not supported by this server"));
+        }
+        let lists = [
+            ("issuing_certificates", &mut self.issuing_certificates),
+            ("crl_distribution_points", &mut self.crl_distribution_points),
+            ("ocsp_servers", &mut self.ocsp_servers),
+        ];
+        for (name, list) in lists {
+            if let Some(urls) = fields.comma_strings(name)? {
+                if let Some(url) = urls.iter().find(|url| !is_url(url)) {
+                    return Err(Error::bad_request(format!("invalid URL found in {name}: {url:?}")));
+                }
+                *list = urls;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a read answers.
+    pub fn describe(&self) -> Value {
+        json!({
+            "crl_distribution_points": self.crl_distribution_points,
+            "enable_templating": false,
+            "issuing_certificates": self.issuing_certificates,
+            "ocsp_servers": self.ocsp_servers,
+        })
+    }
+
+    /// The content of the authority information access extension (RFC 5280, 4.2.2.1).
+    pub fn authority_information(&self) -> Option<Vec<u8>> {
+        let ocsp = self.ocsp_servers.iter().map(|url| (OCSP, url));
+        let issuers = self.issuing_certificates.iter().map(|url| (CA_ISSUERS, url));
+        let entries: Vec<_> = ocsp.chain(issuers).collect();
+        if entries.is_empty() {
+            return None;
+        }
+        Some(yasna::construct_der(|writer| {
+            writer.write_sequence(|writer| {
+                for (method, url) in entries {
+                    writer.next().write_sequence(|writer| {
+                        writer.next().write_oid(&ObjectIdentifier::from_slice(method));
+                        writer.next().write_tagged_implicit(Tag::context(6), |writer| {
+                            writer.write_ia5_string(url);
+                        });
+                    });
+                }
+            });
+        }))
+    }
+}
+
+/// Whether this can stand in a certificate: ASCII with a scheme and something behind it.
+fn is_url(text: &str) -> bool {
+    let scheme = text.split_once("://").filter(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
+    scheme.is_some() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// `config/crl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct CrlSettings {
+    /// Life of a revocation list.
+    pub expiry: Duration,
+    /// Whether the list is empty whatever was revoked.
+    pub disable: bool,
+}
+
+impl Default for CrlSettings {
+    fn default() -> Self {
+        Self { expiry: Duration::from_hours(72), disable: false }
+    }
+}
+
+impl CrlSettings {
+    /// Takes over what a request sends.
+    pub fn update(&mut self, fields: Fields<'_>) -> Result<(), Error> {
+        for name in ["auto_rebuild", "enable_delta", "unified_crl", "cross_cluster_revocation"] {
+            if fields.bool(name)? == Some(true) {
+                return Err(Error::bad_request(format!("{name} is not supported by this server")));
+            }
+        }
+        if let Some(expiry) = fields.duration("expiry")? {
+            if expiry.is_zero() {
+                return Err(Error::bad_request("given expiry could not be decoded: it must not be zero"));
+            }
+            self.expiry = expiry;
+        }
+        if let Some(disable) = fields.bool("disable")? {
+            self.disable = disable;
+        }
+        Ok(())
+    }
+
+    /// What a read answers.
+    pub fn describe(&self) -> Value {
+        json!({
+            "auto_rebuild": false,
+            "disable": self.disable,
+            "enable_delta": false,
+            "expiry": duration::format(self.expiry),
+            "ocsp_disable": true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_checked_and_kept_one_by_one() {
+        let mut urls = Urls::default();
+        assert!(urls.authority_information().is_none());
+        let update = |urls: &mut Urls, body: Value| urls.update(Fields::new(body.as_object().unwrap()));
+        update(&mut urls, json!({"issuing_certificates": "http://a/ca,http://b/ca"})).unwrap();
+        update(&mut urls, json!({"ocsp_servers": "http://o"})).unwrap();
+        assert_eq!(urls.describe()["issuing_certificates"], json!(["http://a/ca", "http://b/ca"]));
+        assert!(urls.authority_information().unwrap().windows(8).any(|part| part == b"http://o"));
+        for bad in ["ftp", "://x", "http://", "http://ä", "http://a b"] {
+            assert_eq!(update(&mut urls, json!({"ocsp_servers": [bad]})).unwrap_err().status(), 400, "{bad}");
+        }
+        assert_eq!(update(&mut urls, json!({"enable_templating": true})).unwrap_err().status(), 400);
+    }
+
+    #[test]
+    fn crl_settings() {
+        let mut settings = CrlSettings::default();
+        assert_eq!(settings.describe()["expiry"], "72h0m0s");
+        let mut update = |body: Value| settings.update(Fields::new(body.as_object().unwrap()));
+        update(json!({"expiry": "1h", "disable": true})).unwrap();
+        assert!(update(json!({"expiry": 0})).is_err());
+        assert!(update(json!({"enable_delta": true})).is_err());
+        assert_eq!(settings.expiry, Duration::from_hours(1));
+    }
+}
