@@ -22,7 +22,7 @@ const CONFIG: &str = "VAULTLAB_TEST_CONFIG";
 #[tokio::test]
 #[ignore = "run as a child process by sighup_loads_a_new_certificate"]
 async fn child_run() {
-    let config = PathBuf::from(std::env::var_os(CONFIG).unwrap());
+    let Some(config) = std::env::var_os(CONFIG).map(PathBuf::from) else { return };
     vaultlab_server::server::run(&[config]).await.unwrap();
 }
 

@@ -111,6 +111,9 @@ impl Log {
             SyncPolicy::Critical => durable,
             SyncPolicy::Never => false,
         };
+        if wait {
+            self.sync_name()?;
+        }
         let written = self
             .file
             .write_all_at(frame, self.end)
@@ -291,4 +294,78 @@ fn refuse_foreign(dir: &Path) -> Result<(), StorageError> {
         return Err(StorageError::ForeignStore(dir.to_owned()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::Op;
+    use super::*;
+    use crate::storage::format::Frame;
+
+    fn frame(key: &str) -> Vec<u8> {
+        let mut frame = Frame::new();
+        frame.push(&Op::Put(key.into(), Arc::new([7; 50])));
+        frame.finish()
+    }
+
+    /// As after an I/O error that hits the write and then the attempt to take it back.
+    #[test]
+    fn what_could_not_be_undone_is_undone_before_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = Log::open(dir.path(), SyncPolicy::Never).unwrap();
+        log.append(&frame("a"), false).unwrap();
+        let writable = std::mem::replace(&mut log.file, File::open(dir.path().join(NAME)).unwrap());
+        let error = log.append(&frame("refused"), false).unwrap_err();
+        assert!(matches!(error, StorageError::Io { operation: "write to", .. }), "{error}");
+        let error = log.append(&frame("refused"), false).unwrap_err().to_string();
+        assert!(error.contains("undo an earlier failed write"), "{error}");
+
+        // A part of the refused record reached the file.
+        writable.write_all_at(&frame("refused")[..30], log.end).unwrap();
+        log.file = writable;
+        log.append(&frame("b"), false).unwrap();
+        drop(log);
+        let (_, index) = Log::open(dir.path(), SyncPolicy::Never).unwrap();
+        assert_eq!(index.list(""), ["a", "b"]);
+    }
+
+    #[test]
+    fn leftovers_of_a_crash_while_creating_or_compacting_are_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(TEMPORARY), "half a snap").unwrap();
+        let (mut log, index) = Log::open(dir.path(), SyncPolicy::Always).unwrap();
+        assert_eq!(index.count(""), 0);
+        log.append(&frame("a"), false).unwrap();
+        drop(log);
+        fs::write(dir.path().join(TEMPORARY), format::header()).unwrap();
+        let (_log, index) = Log::open(dir.path(), SyncPolicy::Always).unwrap();
+        assert_eq!(index.count(""), 1);
+        assert!(!dir.path().join(TEMPORARY).exists());
+    }
+
+    #[test]
+    fn the_new_file_is_used_even_when_its_name_cannot_be_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = Log::open(dir.path(), SyncPolicy::Critical).unwrap();
+        log.append(&frame("old"), false).unwrap();
+        let file = create_temporary(dir.path()).unwrap();
+        // The folder to sync is gone, the file to rename is not.
+        let away = dir.path().join("away");
+        rename(dir.path()).unwrap();
+        log.dir.clone_from(&away);
+        log.file = file;
+        log.end = HEADER_LEN as u64;
+        log.unnamed = true;
+        let error = log.append(&frame("durable"), true).unwrap_err();
+        assert!(matches!(error, StorageError::Io { operation: "sync", .. }), "{error}");
+        log.append(&frame("ordinary"), false).unwrap();
+        log.dir = dir.path().to_owned();
+        log.append(&frame("durable"), true).unwrap();
+        assert!(!log.unnamed);
+        drop(log);
+        let (_, index) = Log::open(dir.path(), SyncPolicy::Critical).unwrap();
+        assert_eq!(index.list(""), ["durable", "ordinary"]);
+    }
 }

@@ -197,3 +197,22 @@ async fn a_batch_above_the_limit_is_refused_and_the_next_one_works() {
     store.commit(put("small", b"1")).await.unwrap();
     assert_eq!(store.count(""), 1);
 }
+
+#[tokio::test]
+async fn commits_go_on_when_compaction_is_impossible() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // A folder where the new file should be.
+    let obstacle = dir.path().join("store.log.tmp");
+    fs::create_dir(&obstacle).unwrap();
+    for n in 0..150_u32 {
+        let mut batch = put("changing", &vec![0; 32 << 10]);
+        batch.put("counter", n.to_le_bytes().as_slice());
+        store.commit(batch).await.unwrap();
+    }
+    assert!(fs::metadata(dir.path().join("store.log")).unwrap().len() > 4 << 20);
+    drop(store);
+    fs::remove_dir(&obstacle).unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.get("counter").as_deref(), Some(&149_u32.to_le_bytes()[..]));
+}
