@@ -43,4 +43,4 @@ bench: build ## Measure `vaultlab up` against the databases' own initialisation
 	$(CARGO) bench --bench up
 
 docs: ## Write the generated references anew
-	VAULTLAB_REGENERATE=1 $(CARGO) test --workspace --lib --bins -- generated
+	VAULTLAB_REGENERATE=1 $(CARGO) test --workspace --lib -- generated reference schema

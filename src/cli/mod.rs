@@ -60,6 +60,36 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// docs/cli.md, as the arguments say.
+    fn reference() -> String {
+        fn section(command: &mut clap::Command, path: &str, text: &mut String) {
+            let help = command.clone().bin_name(path).term_width(100).render_help().to_string();
+            let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+            *text += &format!("\n## {path}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
+            let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+            for name in names.iter().filter(|name| *name != "help") {
+                if let Some(inner) = command.find_subcommand_mut(name) {
+                    section(inner, &format!("{path} {name}"), text);
+                }
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        let mut text = "# Commands\n\nGenerated from the program: `make docs`.\n".to_owned();
+        section(&mut command, "vaultlab", &mut text);
+        text
+    }
+
+    #[test]
+    fn the_generated_reference_of_commands_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+        if std::env::var_os("VAULTLAB_REGENERATE").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == reference(), "docs/cli.md differs from the program: `make docs` writes it anew");
+    }
+
     #[test]
     fn one_dash_is_enough_for_the_server() {
         let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
