@@ -58,6 +58,10 @@ impl Settings {
                 RuntimeArg::Process => RuntimeChoice::Process,
             }),
             timeout: self.common.timeout,
+            // This very program serves the embedded server, whatever its file is called.
+            program: std::env::var_os("VAULTLAB_BIN")
+                .map(Into::into)
+                .or_else(|| std::env::current_exe().ok()),
             ..LabOptions::default()
         }
     }
