@@ -1,10 +1,11 @@
 //! What exists only while the server is unsealed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use super::identity::IdentityStore;
 use super::mounts::{self, MountEntry, Table};
@@ -21,6 +22,12 @@ use crate::{random, sys};
 
 /// Revocations that run at the same time.
 const REVOCATION_WORKERS: usize = 200;
+
+/// Requests under way at most; far more than there can be connections.
+const MAX_REQUESTS: u32 = 1 << 20;
+
+/// How long sealing waits for requests under way.
+const SEAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Name and id of the cluster, made at initialisation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +64,8 @@ pub struct Active {
     pub schedule_changed: Notify,
     /// Bounds concurrent revocations.
     pub revocations: Arc<Semaphore>,
+    /// One permit per request under way: sealing waits for them.
+    requests: Semaphore,
     /// Turns true when the server is being sealed.
     pub closing: watch::Sender<bool>,
     /// Held while mounts change.
@@ -87,6 +96,7 @@ impl Active {
             audit: Broker::new(),
             schedule_changed: Notify::new(),
             revocations: Arc::new(Semaphore::new(REVOCATION_WORKERS)),
+            requests: Semaphore::new(MAX_REQUESTS as usize),
             closing: watch::Sender::new(false),
             mounting: tokio::sync::Mutex::new(()),
             counting: tokio::sync::Mutex::new(()),
@@ -158,6 +168,20 @@ impl Active {
     /// The index of tokens and leases. Never held across a wait.
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks a request as under way until the permit is dropped; none once the server is being sealed.
+    pub fn enter(&self) -> Option<SemaphorePermit<'_>> {
+        self.requests.try_acquire().ok()
+    }
+
+    /// Refuses new requests and waits a while for those under way, except `own` of the caller's.
+    pub async fn drain(&self, own: u32) {
+        let all = self.requests.acquire_many(MAX_REQUESTS - own);
+        if tokio::time::timeout(SEAL_PATIENCE, all).await.is_err() {
+            tracing::warn!("sealing although requests are still under way");
+        }
+        self.requests.close();
     }
 
     /// All mount entries.

@@ -32,8 +32,12 @@ struct Caller {
 
 /// Serves one request.
 pub async fn handle(core: &Arc<Core>, mut request: Request) -> Outcome {
+    let sealed = || Outcome { result: Err(Error::Sealed), mount_type: String::new() };
     let Some(active) = core.active() else {
-        return Outcome { result: Err(Error::Sealed), mount_type: String::new() };
+        return sealed();
+    };
+    let Some(_under_way) = active.enter() else {
+        return sealed();
     };
     let result = serve(core, &active, &mut request).await;
     Outcome { result, mount_type: std::mem::take(&mut request.mount_type) }

@@ -134,14 +134,25 @@ impl Core {
         Ok(())
     }
 
-    /// Stops serving and wipes the keys. Sealing a sealed server does nothing.
+    /// Stops serving, lets requests under way finish and wipes the keys. Sealing a sealed server
+    /// does nothing.
     pub async fn seal(&self) {
+        self.seal_from(0).await;
+    }
+
+    /// [`Core::seal`] asked for by a request, which cannot wait for itself.
+    pub async fn seal_by_request(&self) {
+        self.seal_from(1).await;
+    }
+
+    async fn seal_from(&self, own_requests: u32) {
         let _transition = self.transition.lock().await;
         self.progress().reset();
         *self.ceremonies() = super::ceremony::Ceremonies::default();
         let Some(active) = self.set_active(None) else {
             return;
         };
+        active.drain(own_requests).await;
         active.closing.send_replace(true);
         for mounted in active.router.snapshot().values() {
             if let Engine::Backend(backend) = &mounted.engine {

@@ -21,7 +21,7 @@ use crate::logical::{
 use crate::random;
 use crate::storage::Store;
 
-/// `creds/<ttl>` issues a secret, `live` lists those not taken back, `broken` makes revocation fail.
+/// `creds/<ttl>` issues a secret (`creds/2h` slowly), `live` lists those not taken back, `broken` makes revocation fail.
 struct Leaky(View);
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature is the factory's")]
@@ -43,6 +43,9 @@ impl Backend for Leaky {
                 Ok(None)
             }
             (path, Operation::Read) => {
+                if path == "creds/2h" {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
                 let ttl = path.strip_prefix("creds/").ok_or(Error::UnsupportedPath)?;
                 let name = random::base62(8);
                 self.0.put(&format!("live/{name}"), vec![1]).await?;
@@ -278,6 +281,19 @@ async fn a_secret_for_a_token_revoked_meanwhile_is_taken_back() {
     assert_eq!(late, Err(Error::PermissionDenied));
     lab.settle(0).await;
     assert_eq!(active.index().lease_count(), 0);
+}
+
+#[tokio::test]
+async fn sealing_lets_a_slow_request_register_its_secret() {
+    let lab = Lab::new().await;
+    let (id, ()) = tokio::join!(lab.creds(&lab.root, "2h"), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        lab.core.seal().await;
+    });
+    assert!(lab.core.active().is_none());
+    lab.unseal().await;
+    lab.write("sys/leases/revoke", json!({ "lease_id": id })).await;
+    assert_eq!(lab.live().await, 0);
 }
 
 #[tokio::test]

@@ -68,9 +68,9 @@ async fn answer(
         Endpoint::WrapData => wrapping::wrap_data(call.request).map(Some),
         Endpoint::Rewrap => wrapping::rewrap(active, call.request).await.map(Some),
         Endpoint::Seal => {
-            // Sealing waits for requests under way, of which this is one.
+            // In a task of its own: sealing must not stop half-way.
             let core = Arc::clone(core);
-            tokio::spawn(async move { core.seal().await })
+            tokio::spawn(async move { core.seal_by_request().await })
                 .await
                 .map_err(|error| Error::internal(error.to_string()))?;
             Ok(None)
