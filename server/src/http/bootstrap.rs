@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::envelope::Reply;
 use super::parse::{Parts, json_object, query_object};
@@ -41,11 +42,20 @@ pub fn parse_body(body: &Bytes) -> Result<Object, Error> {
     json_object(body).map_err(|_| Error::bad_request("failed to parse JSON input"))
 }
 
+/// Whether a field holds something; clients send what they do not use as empty.
+pub fn is_given(fields: Fields<'_>, name: &str) -> bool {
+    fields.value(name).is_some_and(|value| match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    })
+}
+
 async fn init(core: &Arc<Core>, body: &Bytes) -> Result<Reply, Error> {
     let data = parse_body(body)?;
     let fields = Fields::new(&data);
     for name in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
-        if fields.value(name).is_some_and(|value| !value.as_array().is_some_and(Vec::is_empty)) {
+        if is_given(fields, name) {
             return Err(Error::bad_request(format!("{name:?} is not supported by this server")));
         }
     }

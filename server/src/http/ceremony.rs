@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::bootstrap::parse_body;
+use super::bootstrap::{is_given, parse_body};
 use super::envelope::Reply;
 use super::parse::Parts;
 use crate::core::Core;
@@ -54,7 +54,7 @@ async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Res
         "sys/generate-root/attempt" if write => {
             let data = parse_body(body)?;
             let fields = Fields::new(&data);
-            if fields.string("pgp_key")?.is_some_and(|key| !key.is_empty()) {
+            if is_given(fields, "pgp_key") {
                 return Err(Error::bad_request("\"pgp_key\" is not supported by this server"));
             }
             core.start_generate_root(fields.string("otp")?.filter(|otp| !otp.is_empty()))?
@@ -80,7 +80,7 @@ fn rekey_request(body: &Bytes) -> Result<InitRequest, Error> {
             return Err(Error::bad_request(format!("{name:?} is not supported by this server")));
         }
     }
-    if fields.value("pgp_keys").is_some_and(|keys| keys.as_array().is_none_or(|keys| !keys.is_empty())) {
+    if is_given(fields, "pgp_keys") {
         return Err(Error::bad_request("\"pgp_keys\" is not supported by this server"));
     }
     let shares = fields.int("secret_shares")?.unwrap_or_default();

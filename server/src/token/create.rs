@@ -99,7 +99,7 @@ impl ChildRequest {
             _ => return Err(Error::bad_request("invalid 'token_type' value")),
         }
         let duration = |name| Ok::<_, Error>(fields.duration(name)?.unwrap_or_default());
-        if fields.has("entity_alias") {
+        if fields.string("entity_alias")?.is_some_and(|alias| !alias.is_empty()) {
             return Err(Error::bad_request("'entity_alias' is only allowed in combination with token role"));
         }
         let num_uses = fields.int("num_uses")?.unwrap_or_default();

@@ -34,7 +34,10 @@ async fn a_created_token_has_what_was_asked_for() {
     let lab = lab().await;
     let auth = create(
         &lab.root,
-        json!({"policies": ["App", "app"], "ttl": "1h", "meta": {"k": "v"}, "display_name": "my name!"}),
+        json!({
+            "policies": ["App", "app"], "ttl": "1h", "meta": {"k": "v"}, "display_name": "my name!",
+            "entity_alias": "", "id": "", "type": "", "period": "", "num_uses": 0
+        }),
     )
     .await;
     assert_eq!(auth["policies"], json!(["app", "default"]));
