@@ -2,7 +2,7 @@
 CARGO ?= cargo
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help up down test lint bench docs prerequisites
+.PHONY: help up down test lint bench images docs prerequisites
 
 help: ## Show these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ lint: ## Formatting, clippy, licences and advisories
 
 bench: build ## Measure `vaultlab up` against the databases' own initialisation
 	$(CARGO) bench --bench up
+
+images: ## Build container images that need no registry (lab/images/README.md)
+	lab/images/build.sh
 
 docs: ## Write the generated references anew
 	VAULTLAB_REGENERATE=1 $(CARGO) test --workspace --lib -- generated reference schema

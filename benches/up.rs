@@ -77,6 +77,7 @@ fn vaultlab(home: &Path, arguments: &[&str]) -> Vec<u8> {
         .args(arguments)
         .args(["--progress", "quiet", "--name", "bench"])
         .env("VAULTLAB_HOME", home)
+        .env("VAULTLAB_RUNTIME", "process")
         .current_dir(std::env::temp_dir())
         .stderr(Stdio::inherit())
         .output()

@@ -19,6 +19,7 @@ async fn a_lab_is_opened_brought_up_used_and_removed() {
         file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/vaultlab.yaml").into()),
         name: Some(place.name.clone()),
         home: Some(place.home.clone()),
+        runtime: Some(vaultlab::spec::model::RuntimeChoice::Process),
         program: Some(env!("CARGO_BIN_EXE_vaultlab").into()),
         ..LabOptions::default()
     };

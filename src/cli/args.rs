@@ -46,7 +46,7 @@ pub struct Common {
     #[arg(long, value_name = "NAME", env = "VAULTLAB_NAME")]
     pub name: Option<String>,
     /// Where services run, instead of what the lab file says
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, env = "VAULTLAB_RUNTIME")]
     pub runtime: Option<RuntimeArg>,
     /// What standard output carries
     #[arg(long, value_enum)]
@@ -80,6 +80,17 @@ pub enum RuntimeArg {
     Docker,
     /// Programs of this host
     Process,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PullArg {
+    /// When the engine does not have them
+    #[default]
+    Missing,
+    /// Every time
+    Always,
+    /// Never: no registry is asked for anything
+    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -124,6 +135,9 @@ pub enum Command {
         /// Keep everything as it is when it fails
         #[arg(long)]
         retain: bool,
+        /// Whether container images are pulled
+        #[arg(long, value_enum, value_name = "WHEN", env = "VAULTLAB_PULL", default_value_t)]
+        pull: PullArg,
         #[command(flatten)]
         lab: LabArgs,
     },

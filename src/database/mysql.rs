@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Error, OptsBuilder, Row, ServerError, Value};
+use mysql_async::{Conn, DriverError, Error, OptsBuilder, Row, ServerError, Value};
 
 use super::error::{DatabaseError, Refusal, ScriptError, shorten};
 use super::quote::{mysql_name, mysql_text};
@@ -222,6 +222,13 @@ fn login_error(target: &Target, user: &str, error: Error) -> DatabaseError {
     let endpoint = target.endpoint.clone();
     let server = match error {
         Error::Server(server) => server,
+        // MySQL 8+ answers a login of an account that does not exist with any one of its plugins, so
+        // that nobody can tell; this one the driver does not speak, and a lab's accounts never have it.
+        Error::Driver(DriverError::UnknownAuthPlugin { name }) => {
+            let message = format!("there is no such account (the server asks for {name})");
+            let refusal = Refusal { code: "1045".into(), message };
+            return DatabaseError::Refused { endpoint, user: user.into(), refusal };
+        }
         other => return DatabaseError::Unreachable { endpoint, cause: other.to_string() },
     };
     let (code, refusal) = (server.code, refusal(server));

@@ -40,7 +40,7 @@ impl Lab {
             return Ok(nothing);
         }
         let _lock = self.lock("down").await?;
-        let runtime = self.runtime()?;
+        let runtime = self.runtime().await?;
         // What the lab file names now and what ran when it was last brought up may differ.
         let mut names: BTreeSet<String> = self.services().iter().map(|s| s.name().to_owned()).collect();
         names.extend(Manifest::load(&self.dir)?.into_iter().flat_map(|m| m.services.into_keys()));

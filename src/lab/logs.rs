@@ -15,7 +15,7 @@ impl Lab {
         if !self.dir.manifest().exists() {
             return Err(LabError::NotRunning { lab: self.name().into(), detail: String::new() });
         }
-        let runtime = self.runtime()?;
+        let runtime = self.runtime().await?;
         let named: Vec<String> = if services.is_empty() {
             self.services().iter().map(|service| service.name().to_owned()).collect()
         } else {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::LabError;
 use crate::report::Report;
 use crate::runtime::Runtime;
+use crate::runtime::docker::PullPolicy;
 use crate::service::Service;
 use crate::spec::LabSpec;
 use crate::spec::model::{Origin, RuntimeChoice};
@@ -26,6 +27,8 @@ pub struct LabOptions {
     pub runtime: Option<RuntimeChoice>,
     /// The `vaultlab` program that serves the embedded server; by default this program.
     pub program: Option<PathBuf>,
+    /// Whether container images are pulled.
+    pub pull: PullPolicy,
     /// How long `up` may take; by default [`LabOptions::DEFAULT_TIMEOUT`].
     pub timeout: Option<Duration>,
     /// Whether everything is left as it is when `up` fails.
@@ -108,8 +111,8 @@ impl Lab {
         std::iter::once(Service::Vault(self.spec.vault.clone())).chain(databases).collect()
     }
 
-    pub(super) fn runtime(&self) -> Result<Arc<dyn Runtime>, LabError> {
-        super::runtimes::select(&self.home, &self.dir, self.spec.runtime, &self.options)
+    pub(super) async fn runtime(&self) -> Result<Arc<dyn Runtime>, LabError> {
+        super::runtimes::existing(&self.home, &self.dir, self.spec.runtime, &self.options).await
     }
 }
 

@@ -265,7 +265,7 @@ impl Lab {
         if !self.dir.manifest().exists() {
             return Err(not_running(String::new()));
         }
-        let runtime = self.runtime()?;
+        let runtime = self.runtime().await?;
         let endpoint = async |service: &str| match runtime.state(service).await? {
             ServiceState::Running { endpoint, .. } => Ok(endpoint),
             ServiceState::Absent | ServiceState::Stopped => Err(not_running(format!(": {service} is down"))),

@@ -89,7 +89,7 @@ impl Lab {
         if !exists {
             return Ok(status);
         }
-        let runtime = self.runtime()?;
+        let runtime = self.runtime().await?;
         status.runtime = Some(runtime.kind().as_str());
         for service in self.services() {
             let (state, address, pid, since) = match runtime.state(service.name()).await? {

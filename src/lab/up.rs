@@ -29,13 +29,17 @@ impl Lab {
     /// unless the options say to retain it; a lab that was there before keeps its data.
     pub async fn up_unless(&self, interrupt: impl Future<Output = ()>) -> Result<RunningLab, LabError> {
         let mut interrupt = std::pin::pin!(interrupt);
-        let deadline = Instant::now() + self.timeout();
         let lock = tokio::select! {
             lock = self.lock("up") => lock?,
             () = &mut interrupt => return Err(LabError::Interrupted),
         };
         self.keep_events()?;
-        let runtime = self.runtime()?;
+        let runtime = tokio::select! {
+            runtime = super::runtimes::choose(self) => runtime?,
+            () = &mut interrupt => return Err(LabError::Interrupted),
+        };
+        // From here on: pulling images takes as long as it takes.
+        let deadline = Instant::now() + self.timeout();
         let before = undo::Before::look(self, runtime.as_ref()).await?;
         self.save_manifest(runtime.as_ref())?;
         let result = tokio::select! {

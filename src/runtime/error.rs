@@ -1,9 +1,10 @@
 //! Why a service could not be run.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::docker::DockerError;
 use crate::database::{DatabaseError, ScriptError};
 use crate::service::ServiceKind;
 use crate::state::StateError;
@@ -153,6 +154,9 @@ pub enum RuntimeError {
     /// The lab's state could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The container engine failed, or is not there.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
     /// Something this runtime, or this machine, does not offer.
     #[error("{service}: {cause}")]
     Unsupported {
@@ -182,6 +186,16 @@ impl RuntimeError {
             _ => &[],
         }
     }
+}
+
+/// Names the file or folder of an I/O error.
+pub(super) fn folder(
+    service: &str,
+    operation: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> RuntimeError {
+    let (service, path) = (service.to_owned(), path.to_path_buf());
+    move |source| RuntimeError::Folder { service, operation, path, source }
 }
 
 /// The package to install for a kind of service, per platform.

@@ -1,6 +1,11 @@
 //! Where the services of a lab run. Everything above this module works with [`Runtime`] alone.
 
+pub mod docker;
 mod error;
+mod ledger;
+mod origin;
+mod ports;
+mod probe;
 pub mod process;
 
 use std::fmt;
@@ -11,6 +16,7 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use error::folder;
 pub use error::{RuntimeError, install_hint};
 
 use crate::report::Report;
@@ -35,6 +41,11 @@ impl RuntimeKind {
             Self::Process => "process",
         }
     }
+
+    /// The runtime of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Docker, Self::Process].into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 impl fmt::Display for RuntimeKind {
@@ -53,6 +64,13 @@ pub type LogLines = BoxStream<'static, Result<String, RuntimeError>>;
 pub trait Runtime: Send + Sync {
     /// Which one this is.
     fn kind(&self) -> RuntimeKind;
+
+    /// Gets what the services need before they can be started and that may take long: images that
+    /// have to be pulled. Its time does not count against the deadline of a start.
+    async fn prepare(&self, services: &[Service], report: &Report) -> Result<(), RuntimeError> {
+        let _ = (services, report);
+        Ok(())
+    }
 
     /// Brings a service to *ready* and says how to reach it. One that already runs and fits is
     /// reused; one that died is started again on its data. A database that is ready has its

@@ -81,6 +81,7 @@ impl TestLab {
         command
             .current_dir(self.folder.path())
             .env("VAULTLAB_HOME", &self.home)
+            .env("VAULTLAB_RUNTIME", "process")
             .env_remove("VAULTLAB_NAME")
             .stdin(Stdio::null());
         command

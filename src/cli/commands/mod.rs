@@ -16,10 +16,11 @@ use std::process::{ExitCode, ExitStatus};
 
 use clap::CommandFactory as _;
 
-use super::args::{Cli, Command, Common, Demo, LabArgs, LabArgsLong, ProgressMode, RuntimeArg};
+use super::args::{Cli, Command, Common, Demo, LabArgs, LabArgsLong, ProgressMode, PullArg, RuntimeArg};
 use super::printer::{Printer, write_out};
 use crate::lab::{Lab, LabError, LabOptions};
 use crate::report::{JsonLines, Plain, Progress, Report, Reporter};
+use crate::runtime::docker::PullPolicy;
 use crate::spec::model::RuntimeChoice;
 
 /// Which lab, and how to talk about it: what was typed before and after the command, as one.
@@ -70,8 +71,22 @@ impl Settings {
         Lab::with(self.options(), self.report())
     }
 
+    fn lab_to_bring_up(&self, retain: bool, pull: PullPolicy) -> Result<Lab, LabError> {
+        Lab::with(LabOptions { pull, retain, ..self.options() }, self.report())
+    }
+
     fn lab_retaining(&self, retain: bool) -> Result<Lab, LabError> {
         Lab::with(LabOptions { retain, ..self.options() }, self.report())
+    }
+}
+
+impl From<PullArg> for PullPolicy {
+    fn from(pull: PullArg) -> Self {
+        match pull {
+            PullArg::Missing => Self::Missing,
+            PullArg::Always => Self::Always,
+            PullArg::Never => Self::Never,
+        }
     }
 }
 
@@ -86,7 +101,7 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
     let settings = |inner: LabArgs| Settings::new(outer, inner);
     match cli.command {
         Command::Init { folder, force, lab } => init::run(&settings(lab), &folder, force),
-        Command::Up { retain, lab } => up::up(&settings(lab), retain).await,
+        Command::Up { retain, pull, lab } => up::up(&settings(lab), retain, pull.into()).await,
         Command::Down { volumes, lab } => up::down(&settings(lab), volumes).await,
         Command::Status { lab } => status::status(&settings(lab)).await,
         Command::Ls { lab } => status::list(&settings(lab)).await,

@@ -3,10 +3,11 @@ use std::process::ExitCode;
 use super::{Settings, interrupted};
 use crate::cli::printer::table;
 use crate::lab::{Data, Down, LabError, UpSummary};
+use crate::runtime::docker::PullPolicy;
 use crate::spec::model::Origin;
 
-pub(super) async fn up(settings: &Settings, retain: bool) -> Result<ExitCode, LabError> {
-    let lab = settings.lab_retaining(retain)?;
+pub(super) async fn up(settings: &Settings, retain: bool, pull: PullPolicy) -> Result<ExitCode, LabError> {
+    let lab = settings.lab_to_bring_up(retain, pull)?;
     if lab.spec().origin == Origin::BuiltIn {
         lab.report().note(
             "no lab file here: using the lab inside the program (`vaultlab init` writes it out to edit)",

@@ -7,18 +7,20 @@ use std::process::ExitStatus;
 use tokio::time::Instant;
 
 use super::ProcessRuntime;
-use super::accounts::fresh;
-use super::engine::{DatabaseProgram, Initialise, folder, stop_signal, superuser};
+use super::engine::{DatabaseProgram, Initialise, stop_signal};
 use super::identity::Identity;
-use super::ports::is_taken;
 use super::programs::MysqlProgram;
 use super::spawn::{KillOnDrop, POLL, RunAs, describe};
-use super::start::{AskSql, LOG_LINES, PORT_ATTEMPTS, Wait};
-use super::template::{Build, Origin};
+use super::start::{LOG_LINES, PORT_ATTEMPTS, Wait};
+use super::template::Build;
 use crate::database::{Database, Target};
-use crate::runtime::RuntimeError;
+use crate::runtime::ledger::{self, fresh, superuser};
+use crate::runtime::origin::Origin;
+use crate::runtime::ports::is_taken;
+use crate::runtime::probe::AskSql;
+use crate::runtime::{RuntimeError, folder};
 use crate::service::{Endpoint, Service};
-use crate::spec::model::{ADMIN_USER, DatabaseSpec};
+use crate::spec::model::DatabaseSpec;
 use crate::state::Credentials;
 
 impl ProcessRuntime {
@@ -144,8 +146,7 @@ fn first_sql(program: &DatabaseProgram, at: &Initialise<'_>) -> Result<Option<Pa
     Ok(Some(path))
 }
 
-/// Makes Vault's account, the database, schema and seed, in this order: the schema may grant to
-/// the account.
+/// [`ledger::fill`], once nobody else can get in.
 async fn fill(
     spec: &DatabaseSpec,
     program: &DatabaseProgram,
@@ -156,14 +157,8 @@ async fn fill(
     let name = spec.name.as_str();
     let failed = || RuntimeError::database(name);
     program.close_back_doors(server).await.map_err(failed())?;
-    server.ensure_account(&fresh(ADMIN_USER)).await.map_err(failed())?;
     program.make_database(server, &spec.database).await.map_err(failed())?;
     let endpoint = Endpoint::loopback(port);
     let target = Target { engine: spec.engine, endpoint, database: spec.database.clone() };
-    let mut inside = crate::database::connect(&target, superuser).await.map_err(failed())?;
-    for script in [&spec.admin].into_iter().chain(&spec.schema).chain(&spec.seed) {
-        inside.run_script(script).await.map_err(RuntimeError::script(name))?;
-    }
-    inside.close().await;
-    Ok(())
+    ledger::fill(spec, server, &target, superuser).await
 }

@@ -4,15 +4,17 @@ use std::fs;
 
 use tokio::time::Instant;
 
-use super::engine::{DatabaseProgram, folder};
+use super::engine::DatabaseProgram;
 use super::identity::Identity;
 use super::spawn::{RunAs, make_passable};
-use super::start::{AskSql, PortWish, Start, Wait, ended_is_none};
+use super::start::{PortWish, Start, Wait, ended_is_none};
 use super::stop::clear_leftovers;
-use super::template::{self, ORIGIN, Origin};
+use super::template;
 use super::{Places, ProcessRuntime};
 use crate::report::{Outcome, Report};
-use crate::runtime::{DataOrigin, Running, RuntimeError};
+use crate::runtime::origin::{self, ORIGIN, Origin};
+use crate::runtime::probe::AskSql;
+use crate::runtime::{DataOrigin, Running, RuntimeError, folder};
 use crate::service::{Endpoint, Service};
 use crate::spec::model::DatabaseSpec;
 use crate::state::{Credentials, DatabaseAccounts, ServiceRecord};
@@ -26,7 +28,7 @@ impl ProcessRuntime {
     ) -> Result<Running, RuntimeError> {
         let name = spec.name.as_str();
         let (step, title) = (format!("start {name}"), format!("Starting {name}"));
-        let record = self.record(name)?;
+        let record = self.ledger.record(name)?;
         if let Some(record) = &record
             && let Some(process) = self.process_of(name, record)
         {
@@ -44,7 +46,7 @@ impl ProcessRuntime {
 
         let program = DatabaseProgram::find(&self.programs, spec).await?;
         let user = RunAs::for_kind(Service::Database(spec.clone()).kind());
-        let key = template::key(spec, &program.product(), &program.flags());
+        let key = origin::key(spec, &program.product(), &program.flags());
         let places = self.places(name);
         for passable in [self.lab.services(), &places.root] {
             make_passable(passable).map_err(folder(name, "create the folder", passable))?;
@@ -63,7 +65,7 @@ impl ProcessRuntime {
         } else {
             // The passwords that are to be set are on disk before the data is; a sync now need not
             // wait for that data.
-            self.plan_accounts(spec)?;
+            self.ledger.plan_accounts(spec)?;
             let template = self.home.templates().join(&key);
             let origin = if Origin::load(&template)?.is_some() {
                 DataOrigin::Template
@@ -104,7 +106,7 @@ impl ProcessRuntime {
         let adopted = record.pid != Some(process.pid);
         if adopted {
             (record.pid, record.started) = (Some(process.pid), Some(process.started));
-            self.save_record(name, &record)?;
+            self.ledger.save_record(name, &record)?;
         }
         let mut accounts = self.accounts_of(spec)?;
         let template = self.template_superuser(name)?;
@@ -170,7 +172,9 @@ impl ProcessRuntime {
     }
 
     fn accounts_of(&self, spec: &DatabaseSpec) -> Result<DatabaseAccounts, RuntimeError> {
-        self.accounts(&spec.name)?.ok_or_else(|| RuntimeError::AccountsLost { service: spec.name.clone() })
+        self.ledger
+            .accounts(&spec.name)?
+            .ok_or_else(|| RuntimeError::AccountsLost { service: spec.name.clone() })
     }
 
     fn running(
@@ -238,7 +242,7 @@ impl ProcessRuntime {
 
 /// Data that is kept does not follow changes of the SQL it was made from.
 fn warn_if_changed(spec: &DatabaseSpec, made_of: Option<&str>, report: &Report) {
-    if made_of.is_some_and(|key| template::content(key) != template::content_of(spec)) {
+    if made_of.is_some_and(|key| origin::content(key) != origin::content_of(spec)) {
         report.warn(format!(
             "{}: its schema, seed or admin statements were changed after its data was made; the data is \
              kept as it is (`vaultlab down --volumes` and `up` make it anew)",

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::programs::{MysqlProgram, PostgresProgram, Programs, numbers};
 use super::spawn::{Launch, RunAs, describe};
 use crate::database::{Database, DatabaseError, postgres_name};
-use crate::runtime::RuntimeError;
+use crate::runtime::{RuntimeError, folder};
 use crate::service::{ServiceKind, mysql, postgres};
 use crate::spec::model::{DatabaseSpec, Engine};
 use crate::state::Credentials;
@@ -181,14 +181,6 @@ impl DatabaseProgram {
     }
 }
 
-/// The name of a database's superuser.
-pub(super) fn superuser(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Postgres => postgres::SUPERUSER,
-        Engine::Mysql(_) => mysql::SUPERUSER,
-    }
-}
-
 /// The signal that ends a service in an orderly way without waiting for its clients.
 pub(super) fn stop_signal(kind: ServiceKind) -> Signal {
     match kind {
@@ -327,14 +319,4 @@ fn with_path(option: &str, path: &Path) -> OsString {
     let mut text = OsString::from(option);
     text.push(path);
     text
-}
-
-/// Names the file or folder of an I/O error.
-pub(super) fn folder(
-    service: &str,
-    operation: &'static str,
-    path: &Path,
-) -> impl FnOnce(std::io::Error) -> RuntimeError {
-    let (service, path) = (service.to_owned(), path.to_path_buf());
-    move |source| RuntimeError::Folder { service, operation, path, source }
 }

@@ -10,7 +10,6 @@ mod database;
 mod engine;
 mod identity;
 mod log;
-mod ports;
 mod programs;
 mod spawn;
 mod start;
@@ -29,12 +28,13 @@ use tokio::time::Instant;
 
 pub use programs::Programs;
 
+use super::ledger::Ledger;
+use super::ports::Ports;
 use super::{LogLines, Running, Runtime, RuntimeError, RuntimeKind, ServiceState};
 use crate::report::Report;
 use crate::service::{Endpoint, Service, ServiceKind};
-use crate::state::{Home, LabDir, Manifest, ServiceRecord, StateError};
+use crate::state::{Home, LabDir, ServiceRecord};
 use identity::Identity;
-use ports::Ports;
 
 /// Runs the services of one lab as programs of this host.
 #[derive(Debug)]
@@ -43,8 +43,7 @@ pub struct ProcessRuntime {
     lab: LabDir,
     programs: Programs,
     ports: Ports,
-    /// Guards the manifest and the accounts file between services that start at the same time.
-    files: Mutex<()>,
+    ledger: Ledger,
     /// What this very program started, to learn how it ends.
     children: Mutex<HashMap<String, Box<dyn ChildWrapper>>>,
 }
@@ -71,7 +70,7 @@ impl ProcessRuntime {
             lab: lab.clone(),
             programs,
             ports: Ports::default(),
-            files: Mutex::default(),
+            ledger: Ledger::new(lab, RuntimeKind::Process),
             children: Mutex::default(),
         }
     }
@@ -83,35 +82,6 @@ impl ProcessRuntime {
 
     fn children(&self) -> MutexGuard<'_, HashMap<String, Box<dyn ChildWrapper>>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn files(&self) -> MutexGuard<'_, ()> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn record(&self, service: &str) -> Result<Option<ServiceRecord>, StateError> {
-        let _guard = self.files();
-        Ok(Manifest::load(&self.lab)?.and_then(|mut manifest| manifest.services.remove(service)))
-    }
-
-    fn save_record(&self, service: &str, record: &ServiceRecord) -> Result<(), StateError> {
-        let _guard = self.files();
-        let mut manifest =
-            Manifest::load(&self.lab)?.unwrap_or_else(|| Manifest::new(RuntimeKind::Process.as_str(), None));
-        if manifest.services.get(service) == Some(record) {
-            return Ok(());
-        }
-        manifest.services.insert(service.to_owned(), record.clone());
-        manifest.save(&self.lab)
-    }
-
-    fn forget_record(&self, service: &str) -> Result<(), StateError> {
-        let _guard = self.files();
-        let Some(mut manifest) = Manifest::load(&self.lab)? else { return Ok(()) };
-        match manifest.services.remove(service) {
-            Some(_) => manifest.save(&self.lab),
-            None => Ok(()),
-        }
     }
 
     /// The process of a service, from the record or, when a crash kept it from being written down,
@@ -162,7 +132,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError> {
-        let Some(record) = self.record(service)? else {
+        let Some(record) = self.ledger.record(service)? else {
             let kept = self.places(service).data.is_dir();
             return Ok(if kept { ServiceState::Stopped } else { ServiceState::Absent });
         };

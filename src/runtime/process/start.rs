@@ -3,22 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::engine::folder;
 use super::identity::Identity;
-use super::ports::{holder, is_taken, listens};
 use super::spawn::{Launch, describe};
 use super::{ProcessRuntime, log};
-use crate::database::{self, Database, DatabaseError, Target};
 use crate::report::Outcome;
 use crate::runtime::RuntimeError;
-use crate::service::Endpoint;
-use crate::spec::model::Engine;
-use crate::state::{Credentials, ServiceRecord};
+use crate::runtime::folder;
+use crate::runtime::ports::{holder, is_taken, listens};
+use crate::runtime::probe::{Ask, Probed};
+use crate::state::ServiceRecord;
 
 /// Pause between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(5);
@@ -32,17 +27,6 @@ pub(super) const PORT_ATTEMPTS: usize = 5;
 /// How long a server may refuse every password that could be right: meanwhile the one that answers
 /// may turn out to be another, on a port that was taken from under ours.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
-
-/// What one look at a service showed.
-pub(super) enum Probed<T> {
-    Ready(T),
-    /// Ask again.
-    NotYet(String),
-    /// It answers, but refuses the accounts that are known.
-    Refused(RuntimeError),
-    /// Asking again will not help.
-    Failed(RuntimeError),
-}
 
 /// Which port a service is to have.
 #[derive(Debug, Clone)]
@@ -104,7 +88,7 @@ impl ProcessRuntime {
             let port = hold.port;
             let launch = launch(port)?;
             (record.port, record.pid, record.started) = (port, None, None);
-            self.save_record(name, &record)?;
+            self.ledger.save_record(name, &record)?;
             let from = log::length(log);
             drop(hold);
             let child = launch.spawn(log).map_err(|source| RuntimeError::Process {
@@ -117,7 +101,7 @@ impl ProcessRuntime {
             self.children().insert(name.to_owned(), child);
             if let Some(identity) = identity {
                 (record.pid, record.started) = (Some(identity.pid), Some(identity.started));
-                self.save_record(name, &record)?;
+                self.ledger.save_record(name, &record)?;
             }
             let wait = Wait { service: name, child: name, identity, log, from, port, deadline };
             let ready = self.wait_ready(&wait, probe).await;
@@ -125,7 +109,7 @@ impl ProcessRuntime {
                 self.ports.release(port);
                 record.pid = None;
                 record.started = None;
-                self.save_record(name, &record)?;
+                self.ledger.save_record(name, &record)?;
                 if is_taken(port) {
                     match wish {
                         PortWish::Exactly(port) => {
@@ -219,80 +203,4 @@ pub(super) async fn ended_is_none<T>(
         }
         Err(other) => Err(other),
     }
-}
-
-/// A declared probe, ready to be asked.
-#[async_trait]
-pub(super) trait Ask: Send + Sync {
-    /// What being ready gives.
-    type Ready: Send;
-
-    async fn ask(&self, port: u16) -> Probed<Self::Ready>;
-}
-
-/// [`Probe::Sql`](crate::service::Probe::Sql): logs in with the first of `accounts` that the server
-/// takes.
-pub(super) struct AskSql<'a> {
-    pub service: &'a str,
-    pub engine: Engine,
-    pub database: &'a str,
-    pub accounts: Vec<&'a Credentials>,
-}
-
-#[async_trait]
-impl Ask for AskSql<'_> {
-    /// The connection, and which of the accounts it is.
-    type Ready = (Box<dyn Database>, usize);
-
-    async fn ask(&self, port: u16) -> Probed<Self::Ready> {
-        let target = Target {
-            engine: self.engine,
-            endpoint: Endpoint::loopback(port),
-            database: self.database.to_owned(),
-        };
-        for (index, account) in self.accounts.iter().enumerate() {
-            match database::connect(&target, account).await {
-                Ok(mut connection) => match connection.ping().await {
-                    Ok(()) => return Probed::Ready((connection, index)),
-                    Err(e) => return Probed::NotYet(e.to_string()),
-                },
-                Err(DatabaseError::Unreachable { cause, .. }) => return Probed::NotYet(cause),
-                Err(DatabaseError::Refused { .. }) => {}
-                Err(error) => return Probed::Failed(RuntimeError::database(self.service)(error)),
-            }
-        }
-        Probed::Refused(RuntimeError::AccountsLost { service: self.service.into() })
-    }
-}
-
-/// [`Probe::Http`](crate::service::Probe::Http), in a few lines: this must work before there is a
-/// Vault to speak of.
-pub(super) struct AskHttp {
-    pub path: &'static str,
-}
-
-#[async_trait]
-impl Ask for AskHttp {
-    type Ready = ();
-
-    async fn ask(&self, port: u16) -> Probed<()> {
-        match status_line(&Endpoint::loopback(port), self.path).await {
-            // `HTTP/1.1 200 OK`
-            Ok(line) if line.starts_with("HTTP/1.") && line.split(' ').nth(1) == Some("200") => {
-                Probed::Ready(())
-            }
-            Ok(line) => Probed::NotYet(format!("it answers {line:?}")),
-            Err(e) => Probed::NotYet(e.to_string()),
-        }
-    }
-}
-
-/// The first line of the answer to a `GET`.
-async fn status_line(endpoint: &Endpoint, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut head = Vec::new();
-    stream.take(64).read_to_end(&mut head).await?;
-    Ok(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned())
 }

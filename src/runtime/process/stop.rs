@@ -8,19 +8,19 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 use super::ProcessRuntime;
-use super::engine::{folder, stop_signal};
+use super::engine::stop_signal;
 use super::identity::{Identity, working_in};
 use super::spawn::POLL;
-use crate::runtime::RuntimeError;
+use crate::runtime::{RuntimeError, folder};
 use crate::service::ServiceKind;
-use crate::state::{Accounts, ServiceRecord};
+use crate::state::ServiceRecord;
 
 /// How long a process may take to end once it was killed.
 const KILLED: Duration = Duration::from_secs(5);
 
 impl ProcessRuntime {
     pub(super) async fn stop_service(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
-        let Some(mut record) = self.record(service)? else { return Ok(false) };
+        let Some(mut record) = self.ledger.record(service)? else { return Ok(false) };
         let mut stopped = false;
         while let Some(process) = self.process_of(service, &record) {
             self.end(service, &record, process, grace).await?;
@@ -29,7 +29,7 @@ impl ProcessRuntime {
         }
         (record.pid, record.started) = (None, None);
         self.ports.release(record.port);
-        self.save_record(service, &record)?;
+        self.ledger.save_record(service, &record)?;
         Ok(stopped)
     }
 
@@ -87,13 +87,7 @@ impl ProcessRuntime {
             }
             _ => {}
         }
-        self.forget_record(service)?;
-        let _guard = self.files();
-        let mut accounts = Accounts::load(&self.lab)?;
-        if accounts.databases.remove(service).is_some() {
-            accounts.save(&self.lab)?;
-        }
-        Ok(())
+        Ok(self.ledger.forget(service)?)
     }
 }
 

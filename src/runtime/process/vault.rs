@@ -8,13 +8,14 @@ use std::time::Duration;
 use nix::unistd::Uid;
 use tokio::time::Instant;
 
-use super::engine::folder;
 use super::identity::Identity;
 use super::programs::VaultProgram;
 use super::spawn::{Launch, RunAs, make_passable};
-use super::start::{AskHttp, PortWish, Start, Wait};
+use super::start::{PortWish, Start, Wait};
 use super::{Places, ProcessRuntime};
 use crate::report::{Outcome, Report};
+use crate::runtime::folder;
+use crate::runtime::probe::AskHttp;
 use crate::runtime::{DataOrigin, Running, RuntimeError};
 use crate::service::vault::{Places as ConfigPlaces, config};
 use crate::service::{Endpoint, Probe, Service, ServiceKind};
@@ -41,7 +42,7 @@ impl ProcessRuntime {
         };
         let work = async {
             let places = self.places(name);
-            let earlier = self.record(name)?;
+            let earlier = self.ledger.record(name)?;
             let program = self.programs.vault(name, spec).await?;
             refuse_foreign_data(name, &places, &program, earlier.as_ref())?;
             if let Some(record) = &earlier
@@ -82,7 +83,7 @@ impl ProcessRuntime {
     ) -> Result<ServiceRecord, RuntimeError> {
         let mut record = record.clone();
         (record.pid, record.started) = (Some(process.pid), Some(process.started));
-        self.save_record(name, &record)?;
+        self.ledger.save_record(name, &record)?;
         let log = self.places(name).log;
         let wait = Wait {
             service: name,

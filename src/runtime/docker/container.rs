@@ -1,0 +1,282 @@
+//! Containers: made from a plan, found by label, and watched while they start.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, Mount, MountType,
+    NetworkingConfig, PortBinding,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+
+use super::engine::Engine;
+use super::error::{DockerError, unless_absent};
+use super::names::{KIND, Labels, Names, SPEC_HASH, digest};
+use crate::service::ServiceKind;
+
+/// Everything a container is made from.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub service: String,
+    pub kind: ServiceKind,
+    /// Digest of the image.
+    pub image: String,
+    pub env: Vec<String>,
+    pub cmd: Vec<String>,
+    /// Volume and folder in the container.
+    pub mounts: Vec<(String, String)>,
+    /// Path in the container and content.
+    pub files: Vec<(String, String)>,
+    /// Variables and files for the first start only; not part of the digest.
+    pub first: First,
+    /// The port it listens on.
+    pub inner_port: u16,
+}
+
+/// What only a container that initialises its data gets.
+#[derive(Debug, Clone, Default)]
+pub(super) struct First {
+    pub env: Vec<String>,
+    pub files: Vec<(String, crate::secret::Secret)>,
+}
+
+impl Plan {
+    /// Changes with everything that makes a running container unfit.
+    pub fn digest(&self) -> String {
+        let kind = self.kind.as_str();
+        let pairs = self.mounts.iter().chain(&self.files).flat_map(|(a, b)| [a, b]);
+        let parts = [&self.image].into_iter().chain(&self.env).chain(&self.cmd).chain(pairs);
+        digest([kind.as_bytes()].into_iter().chain(parts.map(String::as_bytes)))
+    }
+
+    fn body(&self, names: &Names, host_port: u16) -> ContainerCreateBody {
+        let port = format!("{}/tcp", self.inner_port);
+        let binding =
+            PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(host_port.to_string()) };
+        let mounts = self.mounts.iter().map(|(volume, target)| Mount {
+            typ: Some(MountType::VOLUME),
+            source: Some(volume.clone()),
+            target: Some(target.clone()),
+            ..Mount::default()
+        });
+        let mut labels = names.labels(Some(&self.service));
+        labels.insert(SPEC_HASH.into(), self.digest());
+        labels.insert(KIND.into(), self.kind.as_str().into());
+        let endpoint =
+            EndpointSettings { aliases: Some(vec![self.service.clone()]), ..EndpointSettings::default() };
+        ContainerCreateBody {
+            image: Some(self.image.clone()),
+            hostname: Some(self.service.clone()),
+            env: Some(self.env.iter().chain(&self.first.env).cloned().collect()),
+            cmd: Some(self.cmd.clone()),
+            labels: Some(labels),
+            exposed_ports: Some(vec![port.clone()]),
+            host_config: Some(HostConfig {
+                port_bindings: Some(HashMap::from([(port, Some(vec![binding]))])),
+                mounts: Some(mounts.collect()),
+                network_mode: Some(names.network()),
+                ..HostConfig::default()
+            }),
+            networking_config: Some(NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(names.network(), endpoint)])),
+            }),
+            ..ContainerCreateBody::default()
+        }
+    }
+}
+
+/// A container as it is.
+#[derive(Debug, Clone)]
+pub(super) struct Container {
+    pub id: String,
+    pub name: String,
+    pub labels: Labels,
+    pub running: bool,
+    pub pid: Option<u32>,
+    pub since: Option<Timestamp>,
+    /// Exit code and what else is known of its end.
+    pub ended: String,
+    /// Port of 127.0.0.1, as asked for when it was made.
+    pub port: Option<u16>,
+}
+
+impl Container {
+    fn from(found: ContainerInspectResponse) -> Self {
+        let state = found.state.unwrap_or_default();
+        let running = state.running.unwrap_or(false);
+        let mut ended = format!("exit code {}", state.exit_code.unwrap_or(-1));
+        if state.oom_killed == Some(true) {
+            ended.push_str(", out of memory");
+        }
+        if let Some(error) = state.error.filter(|error| !error.is_empty()) {
+            ended = format!("{ended}: {error}");
+        }
+        let bindings = found.host_config.and_then(|config| config.port_bindings).unwrap_or_default();
+        let port =
+            bindings.into_values().flatten().flatten().find_map(|binding| binding.host_port?.parse().ok());
+        Self {
+            id: found.id.unwrap_or_default(),
+            name: found.name.unwrap_or_default().trim_start_matches('/').into(),
+            labels: found.config.and_then(|config| config.labels).unwrap_or_default(),
+            running,
+            pid: state.pid.filter(|pid| running && *pid > 0).and_then(|pid| u32::try_from(pid).ok()),
+            since: state.started_at.filter(|_| running).and_then(|at| at.parse().ok()),
+            ended,
+            port,
+        }
+    }
+
+    /// Whether it was made from this plan.
+    pub fn fits(&self, plan: &Plan) -> bool {
+        self.labels.get(SPEC_HASH).is_some_and(|hash| *hash == plan.digest())
+    }
+}
+
+impl Engine {
+    /// The container of a lab's service.
+    pub(super) async fn find(&self, names: &Names, service: &str) -> Result<Option<Container>, DockerError> {
+        let options =
+            ListContainersOptionsBuilder::new().all(true).filters(&names.filters(Some(service))).build();
+        let found = self.docker.list_containers(Some(options)).await;
+        let found = found.map_err(DockerError::operation(format!("look for the container of {service}")))?;
+        match found.into_iter().find_map(|container| container.id) {
+            Some(id) => self.inspect(&id).await,
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn inspect(&self, id: &str) -> Result<Option<Container>, DockerError> {
+        let answer = self.docker.inspect_container(id, None).await;
+        let answer = answer.map_err(DockerError::operation(format!("look at the container {id}")));
+        Ok(unless_absent(answer)?.map(Container::from))
+    }
+
+    /// Makes a container and its files; it does not run yet.
+    pub(super) async fn create(
+        &self,
+        plan: &Plan,
+        names: &Names,
+        host_port: u16,
+    ) -> Result<String, DockerError> {
+        let name = names.container(&plan.service);
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        let made = self.docker.create_container(Some(options), plan.body(names, host_port)).await;
+        let made = made.map_err(DockerError::operation(format!("create the container {name}")))?;
+        let first = plan.first.files.iter().map(|(path, secret)| (path.as_str(), secret.expose()));
+        let files = plan.files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
+        let archive = super::archive::of(files.chain(first)).map_err(|e| DockerError::Operation {
+            operation: format!("write files into the container {name}"),
+            cause: e.to_string(),
+            status: None,
+        })?;
+        if let Some(archive) = archive {
+            let options = UploadToContainerOptionsBuilder::new().path("/").build();
+            let body = bollard::body_full(archive.into());
+            let uploaded = self.docker.upload_to_container(&made.id, Some(options), body).await;
+            uploaded.map_err(DockerError::operation(format!("write files into the container {name}")))?;
+        }
+        Ok(made.id)
+    }
+
+    pub(super) async fn start(&self, id: &str, name: &str) -> Result<(), DockerError> {
+        let started = self.docker.start_container(id, None).await;
+        started.map_err(DockerError::operation(format!("start the container {name}")))
+    }
+
+    /// Stops a container in the orderly way its image declares, forcibly after `grace` seconds.
+    pub(super) async fn stop(&self, container: &Container, grace: i32) -> Result<(), DockerError> {
+        let options = StopContainerOptionsBuilder::new().t(grace).build();
+        let stopped = self.docker.stop_container(&container.id, Some(options)).await;
+        let name = &container.name;
+        unless_absent(stopped.map_err(DockerError::operation(format!("stop the container {name}")))).map(drop)
+    }
+
+    /// Removes a container, running or not, with the volumes that have no name.
+    pub(super) async fn remove_container(&self, id: &str) -> Result<(), DockerError> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let removed = self.docker.remove_container(id, Some(options)).await;
+        match removed.map_err(DockerError::operation(format!("remove the container {id}"))) {
+            // It is being removed already.
+            Err(error) if error.is_absent() || error.is_conflict() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The last lines a container wrote.
+    pub(super) async fn last_lines(&self, id: &str, count: usize) -> Vec<String> {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&count.to_string()).build();
+        let mut chunks = self.docker.logs(id, Some(options));
+        let mut text = String::new();
+        while let Some(Ok(chunk)) = chunks.next().await {
+            text.push_str(&chunk.to_string());
+        }
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The program of a container's first process, as in `postgres`; `None` when the engine cannot tell.
+    pub(super) async fn main_program(&self, container: &Container) -> Option<String> {
+        let options = bollard::query_parameters::TopOptionsBuilder::new().ps_args("-eo pid,comm").build();
+        let top = self.docker.top_processes(&container.id, Some(options)).await.ok()?;
+        let pid = container.pid?.to_string();
+        let processes = top.processes?;
+        processes.into_iter().find(|process| process.first() == Some(&pid))?.into_iter().nth(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn plan() -> Plan {
+        Plan {
+            service: "db".into(),
+            kind: ServiceKind::Postgres,
+            image: "sha256:1".into(),
+            env: vec!["A=b".into()],
+            cmd: vec!["postgres".into()],
+            mounts: vec![("v".into(), "/data".into())],
+            files: vec![("/a".into(), "b".into())],
+            first: First::default(),
+            inner_port: 5432,
+        }
+    }
+
+    #[test]
+    fn the_digest_follows_what_a_container_is_made_from_but_not_the_first_password() {
+        let base = plan().digest();
+        let mut other = plan();
+        other.first.files.push(("/p".into(), Secret::new("x")));
+        assert_eq!(other.digest(), base);
+        for change in [
+            (|p: &mut Plan| p.image.push('2')) as fn(&mut Plan),
+            |p| p.env.push("C=d".into()),
+            |p| p.cmd.push("-c".into()),
+            |p| p.files[0].1.push('x'),
+            |p| p.mounts[0].0.push('x'),
+        ] {
+            let mut changed = plan();
+            change(&mut changed);
+            assert_ne!(changed.digest(), base);
+        }
+    }
+
+    #[test]
+    fn ports_are_published_on_the_loopback_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = crate::state::Home::at(dir.path()).unwrap();
+        let names = Names::of(&home, &home.lab("x").unwrap());
+        let body = plan().body(&names, 4711);
+        let bindings = body.host_config.unwrap().port_bindings.unwrap();
+        let binding = &bindings["5432/tcp"].as_ref().unwrap()[0];
+        assert_eq!(
+            (binding.host_ip.as_deref(), binding.host_port.as_deref()),
+            (Some("127.0.0.1"), Some("4711"))
+        );
+        assert_eq!(bindings.len(), 1);
+    }
+}

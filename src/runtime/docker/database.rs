@@ -1,0 +1,314 @@
+//! Bringing up a database: from a template, or on the lab's own data.
+
+use tokio::time::Instant;
+
+use super::DockerRuntime;
+use super::container::{First, Plan};
+use super::images::Image;
+use super::start::Started;
+use crate::database::{Database, Target};
+use crate::report::{Outcome, Report};
+use crate::runtime::ledger::{fill, fresh, superuser};
+use crate::runtime::origin::{self, ORIGIN, Origin};
+use crate::runtime::probe::{Ask as _, AskSql, Probed};
+use crate::runtime::{DataOrigin, Running, RuntimeError};
+use crate::service::{Endpoint, Service, ServiceKind, mysql, postgres};
+use crate::spec::model::{DatabaseSpec, Engine};
+use crate::state::{Credentials, DatabaseAccounts, ServiceRecord};
+
+/// Where a database's data is in its container: outside the folders the images declare as volumes.
+const DATA: &str = "/vaultlab/data";
+
+/// File with the first password of the superuser.
+const PASSWORD_FILE: &str = "/vaultlab/superuser";
+
+/// What `initdb` is asked for through `POSTGRES_INITDB_ARGS`.
+const INITDB_ARGS: &str = "--no-sync --no-instructions --encoding=UTF8 --wal-segsize=1";
+
+/// Options of MySQL 8+ and MariaDB in a container, besides [`mysql::OPTIONS`].
+const MYSQL8_OPTIONS: &[&str] =
+    &["loose-innodb-redo-log-capacity=8388608", "loose-mysqlx=OFF", "loose-innodb-numa-interleave=OFF"];
+const MARIADB_OPTIONS: &[&str] = &["innodb-log-file-size=4M", "skip-ssl"];
+
+/// Where the data of a database that is not running comes from.
+enum Source {
+    Kept { made_from: String },
+    Template { superuser: Credentials },
+    Fresh,
+}
+
+impl DockerRuntime {
+    pub(super) async fn ensure_database(
+        &self,
+        service: &Service,
+        spec: &DatabaseSpec,
+        report: &Report,
+        deadline: Instant,
+    ) -> Result<Running, RuntimeError> {
+        let name = spec.name.as_str();
+        let image = self.image(service, report).await?;
+        let mut plan = self.database_plan(spec, &image);
+        let key =
+            origin::key(spec, &image.id, &plan.cmd.iter().chain(&plan.env).cloned().collect::<Vec<_>>());
+        let source = self.source(spec, &key).await?;
+        let (step, title) = (format!("start {name}"), format!("Starting {name}"));
+        match source {
+            Source::Kept { made_from } => {
+                if origin::content(&made_from) != origin::content(&key) {
+                    report.warn(format!(
+                        "{name}: its schema, seed or admin statements were changed after its data was made; \
+                         the data is kept as it is (`vaultlab down --volumes` and `up` make it anew)"
+                    ));
+                }
+                let work = self.start_database(spec, &image, &plan, made_from, DataOrigin::Kept, deadline);
+                report.step(&step, &title, &[], work).await
+            }
+            Source::Template { superuser } => {
+                let work = async {
+                    self.prepare(spec, &image, &superuser).await?;
+                    let volume = self.engine.create_volume(&self.names, name, "data", &key).await?;
+                    self.restore_template(&key, name, &volume).await?;
+                    self.start_database(spec, &image, &plan, key.clone(), DataOrigin::Template, deadline)
+                        .await
+                };
+                report.step(&step, &title, &[], work).await
+            }
+            Source::Fresh => {
+                let initialise = format!("initialise {name}");
+                let superuser = fresh(superuser(spec.engine));
+                plan.first = first(&image, spec, &superuser);
+                let work = async {
+                    self.prepare(spec, &image, &superuser).await?;
+                    self.engine.create_volume(&self.names, name, "data", &key).await?;
+                    self.initialise(spec, &image, &plan, &key, &superuser, report, deadline).await?;
+                    Ok::<_, RuntimeError>((Outcome::changed(image.name.clone()), ()))
+                };
+                report
+                    .step(&initialise, &format!("Initialising {name} with {}", image.name), &[], work)
+                    .await?;
+                let work = self.start_database(spec, &image, &plan, key, DataOrigin::Fresh, deadline);
+                report.step(&step, &title, &[&initialise], work).await
+            }
+        }
+    }
+
+    /// Clears away what an `up` that was killed left half done, and writes down what is to be.
+    async fn prepare(
+        &self,
+        spec: &DatabaseSpec,
+        image: &Image,
+        superuser: &Credentials,
+    ) -> Result<(), RuntimeError> {
+        let name = spec.name.as_str();
+        self.clear(name).await?;
+        Origin::new(name, superuser.clone()).save(&self.lab.service(name))?;
+        self.ledger.plan_accounts(spec)?;
+        Ok(self.ledger.save_record(name, &record(spec, image, None))?)
+    }
+
+    async fn source(&self, spec: &DatabaseSpec, key: &str) -> Result<Source, RuntimeError> {
+        let name = spec.name.as_str();
+        let made_from = self.ledger.record(name)?.and_then(|record| record.template);
+        let volume = self.engine.volume_labels(&self.names.volume(name, "data")).await?;
+        match (made_from, volume) {
+            (Some(made_from), Some(_)) => Ok(Source::Kept { made_from }),
+            // Data without a word about it in the lab's own state: the passwords are unknown.
+            (None, Some(_)) if self.ledger.accounts(name)?.is_none_or(|accounts| accounts.applied) => {
+                Err(RuntimeError::AccountsLost { service: name.into() })
+            }
+            _ => Ok(match self.template(key).await? {
+                Some(superuser) => Source::Template { superuser },
+                None => Source::Fresh,
+            }),
+        }
+    }
+
+    /// Starts a new server, fills it, and keeps its data as a template.
+    #[expect(clippy::too_many_arguments, reason = "all of it was worked out by the one caller")]
+    async fn initialise(
+        &self,
+        spec: &DatabaseSpec,
+        image: &Image,
+        plan: &Plan,
+        key: &str,
+        superuser: &Credentials,
+        report: &Report,
+        deadline: Instant,
+    ) -> Result<(), RuntimeError> {
+        let name = spec.name.as_str();
+        let mut record = record(spec, image, None);
+        let started = self.run(plan, spec.port, &mut record).await?;
+        let database = match spec.engine {
+            Engine::Postgres => "postgres",
+            Engine::Mysql(_) => "mysql",
+        };
+        let probe = AskSql { service: name, engine: spec.engine, database, accounts: vec![superuser] };
+        let (mut connection, _) = self.wait_ready(plan, &started, deadline, &probe).await?;
+        let target = target(spec, started.port);
+        fill(spec, connection.as_mut(), &target, superuser).await?;
+        connection.close().await;
+        if let Err(error) = self.keep_template(key, &started.id, DATA, superuser).await {
+            report.note(format!("{name}: its data could not be kept for the next lab: {error}"));
+        }
+        record.template = Some(key.into());
+        Ok(self.ledger.save_record(name, &record)?)
+    }
+
+    async fn start_database(
+        &self,
+        spec: &DatabaseSpec,
+        image: &Image,
+        plan: &Plan,
+        made_from: String,
+        data: DataOrigin,
+        deadline: Instant,
+    ) -> Result<(Outcome, Running), RuntimeError> {
+        let name = spec.name.as_str();
+        let lost = || RuntimeError::AccountsLost { service: name.into() };
+        let mut accounts = self.ledger.accounts(name)?.ok_or_else(lost)?;
+        let template = Origin::load(&self.lab.service(name))?.map(|origin| origin.superuser);
+        let mut record = record(spec, image, Some(made_from));
+        record.port = self.ledger.record(name)?.map_or(0, |earlier| earlier.port);
+        let started = self.run(plan, spec.port, &mut record).await?;
+        let (mut connection, own) =
+            self.login(spec, plan, &started, &accounts, template.as_ref(), deadline).await?;
+        let version = connection.version().await.map_err(RuntimeError::database(name))?;
+        if self.ledger.apply_accounts(name, &mut accounts, connection.as_mut(), own).await? {
+            // The template's password opens nothing here any more.
+            let origin = self.lab.service(name).join(ORIGIN);
+            match std::fs::remove_file(&origin) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(crate::runtime::folder(name, "remove", &origin)(e));
+                }
+                _ => {}
+            }
+        }
+        connection.close().await;
+        let reused = started.reused && data == DataOrigin::Kept;
+        let running = Running {
+            name: name.into(),
+            kind: plan.kind,
+            endpoint: Endpoint::loopback(started.port),
+            from_services: Endpoint::new(name, plan.inner_port),
+            reused,
+            data,
+            version: product(plan.kind, &version),
+            flavour: None,
+            accounts: Some(accounts),
+            log_folder: "/tmp".into(),
+        };
+        let outcome = if reused {
+            Outcome::Unchanged
+        } else {
+            Outcome::changed(format!("{} at {}", running.version, running.endpoint))
+        };
+        Ok((outcome, running))
+    }
+
+    async fn login(
+        &self,
+        spec: &DatabaseSpec,
+        plan: &Plan,
+        started: &Started,
+        accounts: &DatabaseAccounts,
+        template: Option<&Credentials>,
+        deadline: Instant,
+    ) -> Result<(Box<dyn Database>, bool), RuntimeError> {
+        let template = template.filter(|_| !accounts.applied);
+        let probe = AskSql {
+            service: &spec.name,
+            engine: spec.engine,
+            database: &spec.database,
+            accounts: template.into_iter().chain([&accounts.superuser]).collect(),
+        };
+        let own = probe.accounts.len() - 1;
+        // One that ran already usually answers at once.
+        if started.reused
+            && let Probed::Ready((connection, account)) = probe.ask(started.port).await
+        {
+            return Ok((connection, account == own));
+        }
+        let (connection, account) = self.wait_ready(plan, started, deadline, &probe).await?;
+        Ok((connection, account == own))
+    }
+
+    fn database_plan(&self, spec: &DatabaseSpec, image: &Image) -> Plan {
+        let kind = Service::Database(spec.clone()).kind();
+        let (env, cmd) = match spec.engine {
+            Engine::Postgres => {
+                let settings = postgres::SETTINGS
+                    .iter()
+                    .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
+                (
+                    vec![format!("PGDATA={DATA}")],
+                    std::iter::once("postgres".to_owned()).chain(settings).collect(),
+                )
+            }
+            Engine::Mysql(_) => {
+                let (program, own) = if image.is_mariadb() {
+                    ("mariadbd", MARIADB_OPTIONS)
+                } else {
+                    ("mysqld", MYSQL8_OPTIONS)
+                };
+                let options = mysql::OPTIONS.iter().chain(own).map(|option| format!("--{option}"));
+                let head = [program.to_owned(), format!("--datadir={DATA}")];
+                (Vec::new(), head.into_iter().chain(options).collect())
+            }
+        };
+        Plan {
+            service: spec.name.clone(),
+            kind,
+            image: image.id.clone(),
+            env,
+            cmd,
+            mounts: vec![(self.names.volume(&spec.name, "data"), DATA.into())],
+            files: Vec::new(),
+            first: First::default(),
+            inner_port: kind.usual_port(),
+        }
+    }
+}
+
+/// What makes an image's entrypoint initialise the data.
+fn first(image: &Image, spec: &DatabaseSpec, superuser: &Credentials) -> First {
+    let env = match spec.engine {
+        Engine::Postgres => vec![
+            format!("POSTGRES_PASSWORD_FILE={PASSWORD_FILE}"),
+            format!("POSTGRES_INITDB_ARGS={INITDB_ARGS}"),
+        ],
+        Engine::Mysql(_) => {
+            let prefix = if image.is_mariadb() { "MARIADB" } else { "MYSQL" };
+            vec![
+                format!("{prefix}_ROOT_PASSWORD_FILE={PASSWORD_FILE}"),
+                format!("{prefix}_INITDB_SKIP_TZINFO=1"),
+            ]
+        }
+    };
+    First { env, files: vec![(PASSWORD_FILE.into(), superuser.password.clone())] }
+}
+
+fn record(spec: &DatabaseSpec, image: &Image, template: Option<String>) -> ServiceRecord {
+    ServiceRecord {
+        kind: Service::Database(spec.clone()).kind().as_str().into(),
+        program: image.name.clone().into(),
+        program_version: image.version().into(),
+        port: 0,
+        pid: None,
+        started: None,
+        template,
+    }
+}
+
+fn target(spec: &DatabaseSpec, port: u16) -> Target {
+    Target { engine: spec.engine, endpoint: Endpoint::loopback(port), database: spec.database.clone() }
+}
+
+/// What the server says of its version, as a name for people.
+fn product(kind: ServiceKind, version: &str) -> String {
+    let number = version.split([' ', '-']).next().unwrap_or(version);
+    match kind {
+        ServiceKind::Postgres => format!("PostgreSQL {number}"),
+        _ if version.contains("MariaDB") => format!("MariaDB {number}"),
+        _ => format!("MySQL {number}"),
+    }
+}

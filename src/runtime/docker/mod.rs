@@ -1,0 +1,185 @@
+//! Services as containers of a Docker engine, or of Podman's compatible socket.
+//!
+//! A lab has one network, on which its services know each other by name, and publishes its ports on
+//! 127.0.0.1 only. Everything carries the labels in [`names`], and only by them is it found again.
+//! Data lives in named volumes, so a container can be replaced at any time.
+
+mod archive;
+mod container;
+mod context;
+mod credentials;
+mod database;
+mod engine;
+mod error;
+mod images;
+mod logs;
+mod names;
+mod network;
+mod pull;
+mod reference;
+mod start;
+mod template;
+mod vault;
+mod volume;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+pub use context::ContextError;
+pub use engine::Engine;
+pub use error::DockerError;
+pub use images::PullPolicy;
+
+use super::ledger::Ledger;
+use super::ports::Ports;
+use super::{LogLines, Running, Runtime, RuntimeError, RuntimeKind, ServiceState};
+use crate::report::Report;
+use crate::service::{Endpoint, Service};
+use crate::state::{Home, LabDir};
+use images::Image;
+use names::Names;
+
+/// Runs the services of one lab as containers.
+#[derive(Debug)]
+pub struct DockerRuntime {
+    engine: Engine,
+    home: Home,
+    home_id: String,
+    lab: LabDir,
+    names: Names,
+    policy: PullPolicy,
+    ledger: Ledger,
+    ports: Ports,
+    /// The images found for services so far.
+    images: Mutex<HashMap<String, Image>>,
+    /// Held while the lab's network is looked for and made.
+    network: Mutex<()>,
+}
+
+impl DockerRuntime {
+    /// The runtime for a lab on an engine.
+    ///
+    /// # Errors
+    /// When the engine is on another machine: its loopback interface, the only one that ports are
+    /// published on, is out of reach.
+    pub fn new(engine: Engine, home: &Home, lab: &LabDir, policy: PullPolicy) -> Result<Self, RuntimeError> {
+        if !engine.is_local() {
+            return Err(RuntimeError::Unsupported {
+                service: lab.name().into(),
+                cause: format!(
+                    "the container engine at {} is on another machine, and a lab's ports are published on \
+                     127.0.0.1 only: run vaultlab there, or point DOCKER_HOST at an engine on this machine",
+                    engine.host()
+                ),
+            });
+        }
+        Ok(Self {
+            engine,
+            home_id: names::home_id(home),
+            home: home.clone(),
+            names: Names::of(home, lab),
+            lab: lab.clone(),
+            policy,
+            ledger: Ledger::new(lab, RuntimeKind::Docker),
+            ports: Ports::default(),
+            images: Mutex::default(),
+            network: Mutex::default(),
+        })
+    }
+
+    /// The image of a service, pulled if need be; looked for once.
+    async fn image(&self, service: &Service, report: &Report) -> Result<Image, RuntimeError> {
+        if let Some(image) = self.images.lock().await.get(service.name()) {
+            return Ok(image.clone());
+        }
+        let image = images::ensure(&self.engine, service, self.policy, report).await?;
+        self.images.lock().await.insert(service.name().to_owned(), image.clone());
+        Ok(image)
+    }
+
+    async fn ensure_network(&self) -> Result<(), RuntimeError> {
+        let _guard = self.network.lock().await;
+        Ok(self.engine.ensure_network(&self.names).await?)
+    }
+
+    /// Removes everything a service has in the engine.
+    async fn clear(&self, service: &str) -> Result<(), RuntimeError> {
+        while let Some(container) = self.engine.find(&self.names, service).await? {
+            self.engine.remove_container(&container.id).await?;
+        }
+        self.engine.remove_volumes(&self.names, service).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Docker
+    }
+
+    async fn prepare(&self, services: &[Service], report: &Report) -> Result<(), RuntimeError> {
+        futures_util::future::try_join_all(services.iter().map(|service| self.image(service, report)))
+            .await?;
+        Ok(())
+    }
+
+    async fn ensure_running(
+        &self,
+        service: &Service,
+        report: &Report,
+        deadline: Instant,
+    ) -> Result<Running, RuntimeError> {
+        match service {
+            Service::Vault(spec) => self.ensure_vault(service, spec, report, deadline).await,
+            Service::Database(spec) => self.ensure_database(service, spec, report, deadline).await,
+        }
+    }
+
+    async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError> {
+        Ok(match self.engine.find(&self.names, service).await? {
+            Some(container) if container.running => ServiceState::Running {
+                pid: container.pid,
+                since: container.since,
+                endpoint: Endpoint::loopback(container.port.unwrap_or(0)),
+            },
+            Some(_) => ServiceState::Stopped,
+            None if self.engine.has_volumes(&self.names, service).await? => ServiceState::Stopped,
+            None => ServiceState::Absent,
+        })
+    }
+
+    async fn stop(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
+        match self.engine.find(&self.names, service).await? {
+            Some(container) if container.running => {
+                self.engine.stop(&container, i32::try_from(grace.as_secs()).unwrap_or(i32::MAX)).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn remove(&self, service: &str) -> Result<(), RuntimeError> {
+        self.clear(service).await?;
+        self.engine.remove_network(&self.names).await?;
+        let folder = self.lab.service(service);
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(super::folder(service, "remove", &folder)(e));
+            }
+            _ => {}
+        }
+        Ok(self.ledger.forget(service)?)
+    }
+
+    async fn logs(&self, service: &str, tail: Option<usize>, follow: bool) -> Result<LogLines, RuntimeError> {
+        match self.engine.find(&self.names, service).await? {
+            Some(container) => Ok(logs::lines(&self.engine, &container.id, tail, follow)),
+            None => Err(RuntimeError::NoSuchService { service: service.into() }),
+        }
+    }
+}

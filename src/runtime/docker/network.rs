@@ -1,0 +1,50 @@
+//! The network of a lab, on which its services know each other by name.
+
+use bollard::models::NetworkCreateRequest;
+use bollard::query_parameters::ListNetworksOptionsBuilder;
+
+use super::engine::Engine;
+use super::error::{DockerError, unless_absent};
+use super::names::Names;
+
+impl Engine {
+    /// Makes the lab's network unless it is there. Names of networks are not unique in an engine:
+    /// the caller lets only one at a time do this for a lab.
+    pub(super) async fn ensure_network(&self, names: &Names) -> Result<(), DockerError> {
+        if !self.networks(names).await?.is_empty() {
+            return Ok(());
+        }
+        let request = NetworkCreateRequest {
+            name: names.network(),
+            driver: Some("bridge".into()),
+            labels: Some(names.labels(None)),
+            ..NetworkCreateRequest::default()
+        };
+        let made = self.docker.create_network(request).await;
+        made.map(drop).map_err(DockerError::operation(format!("create the network {}", names.network())))
+    }
+
+    /// Removes the lab's network. One that still has containers stays; gives whether it is gone.
+    pub(super) async fn remove_network(&self, names: &Names) -> Result<bool, DockerError> {
+        for id in self.networks(names).await? {
+            let removed = self.docker.remove_network(&id).await;
+            match unless_absent(
+                removed.map_err(DockerError::operation(format!("remove the network {}", names.network()))),
+            ) {
+                Ok(_) => {}
+                // "has active endpoints": another service of the lab is on it.
+                Err(DockerError::Operation { status: Some(403), .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn networks(&self, names: &Names) -> Result<Vec<String>, DockerError> {
+        let options = ListNetworksOptionsBuilder::new().filters(&names.filters(None)).build();
+        let found = self.docker.list_networks(Some(options)).await;
+        let found =
+            found.map_err(DockerError::operation(format!("look for the network {}", names.network())))?;
+        Ok(found.into_iter().filter_map(|network| network.id).collect())
+    }
+}

@@ -1,0 +1,213 @@
+//! Bringing a service's container to ready, or to the reason why it is not.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::DockerRuntime;
+use super::container::{Container, Plan};
+use super::error::DockerError;
+use crate::runtime::RuntimeError;
+use crate::runtime::ports::holder;
+use crate::runtime::probe::{Ask, Probed};
+use crate::state::ServiceRecord;
+
+/// Pause between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Pause between two looks at the container itself.
+const LOOK_INTERVAL: Duration = Duration::from_millis(150);
+
+/// How many log lines an error shows.
+const LOG_LINES: usize = 20;
+
+/// How often another port is tried when a foreign program takes the chosen one at the last moment.
+const PORT_ATTEMPTS: usize = 5;
+
+/// How long a server may refuse every password that could be right.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A container that runs, and its port on this host.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub id: String,
+    pub port: u16,
+    /// Whether it ran before, unchanged.
+    pub reused: bool,
+}
+
+impl DockerRuntime {
+    /// Makes the service's container be there and run as planned: one that fits is used, one that
+    /// does not is replaced. Its volumes are not touched.
+    pub(super) async fn run(
+        &self,
+        plan: &Plan,
+        wished: Option<u16>,
+        record: &mut ServiceRecord,
+    ) -> Result<Started, RuntimeError> {
+        let service = plan.service.as_str();
+        let mut earlier = self.engine.find(&self.names, service).await?;
+        if let Some(container) = &earlier {
+            let port_fits = wished.is_none() || container.port == wished;
+            if container.fits(plan) && port_fits {
+                if let Some(started) = self.resume(container).await? {
+                    record.port = started.port;
+                    self.ledger.save_record(service, record)?;
+                    return Ok(started);
+                }
+            } else if container.running {
+                self.engine.stop(container, 10).await?;
+            }
+        }
+        for attempt in 1.. {
+            if let Some(container) = earlier.take() {
+                self.engine.remove_container(&container.id).await?;
+            }
+            let hold = self.hold_port(service, wished, record.port, plan.kind.usual_port())?;
+            record.port = hold.port;
+            self.ledger.save_record(service, record)?;
+            self.ensure_network().await?;
+            let id = self.engine.create(plan, &self.names, hold.port).await?;
+            drop(hold);
+            match self.engine.start(&id, &self.names.container(service)).await {
+                Ok(()) => return Ok(Started { id, port: record.port, reused: false }),
+                Err(error) if is_port_taken(&error) => {
+                    self.engine.remove_container(&id).await?;
+                    if let Some(port) = wished {
+                        return Err(RuntimeError::PortTaken {
+                            service: service.into(),
+                            port,
+                            holder: holder(port),
+                        });
+                    }
+                    if attempt == PORT_ATTEMPTS {
+                        return Err(error.into());
+                    }
+                    record.port = 0;
+                }
+                Err(error) => {
+                    self.engine.remove_container(&id).await?;
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(RuntimeError::NoSuchService { service: service.into() })
+    }
+
+    /// Starts a container that is there; `None` when its port is taken by now.
+    async fn resume(&self, container: &Container) -> Result<Option<Started>, RuntimeError> {
+        let Some(port) = container.port else { return Ok(None) };
+        let (id, reused) = (container.id.clone(), container.running);
+        if !reused {
+            match self.engine.start(&container.id, &container.name).await {
+                Ok(()) => {}
+                Err(error) if is_port_taken(&error) || is_network_gone(&error) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(Started { id, port, reused }))
+    }
+
+    fn hold_port(
+        &self,
+        service: &str,
+        wished: Option<u16>,
+        last: u16,
+        usual: u16,
+    ) -> Result<crate::runtime::ports::PortHold, RuntimeError> {
+        match wished {
+            Some(port) => self.ports.claim(port).map_err(|_| RuntimeError::PortTaken {
+                service: service.into(),
+                port,
+                holder: holder(port),
+            }),
+            None => self.ports.pick([last, usual]).map_err(|source| RuntimeError::Process {
+                service: service.into(),
+                operation: "find a port of 127.0.0.1 for",
+                program: service.into(),
+                source,
+            }),
+        }
+    }
+
+    /// Waits until `probe` says ready; fails when the container ends, or at `deadline`.
+    pub(super) async fn wait_ready<T: Send>(
+        &self,
+        plan: &Plan,
+        started: &Started,
+        deadline: Instant,
+        probe: &impl Ask<Ready = T>,
+    ) -> Result<T, RuntimeError> {
+        let service = plan.service.as_str();
+        let began = Instant::now();
+        let mut last = "it was not asked yet".to_owned();
+        let mut refused_since = None;
+        let mut looked = None::<Instant>;
+        loop {
+            if looked.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+                looked = Some(Instant::now());
+                self.fail_if_ended(service, &started.id).await?;
+            }
+            match tokio::time::timeout_at(deadline, probe.ask(started.port)).await {
+                Ok(Probed::Ready(ready)) => {
+                    // A login that succeeds while the entrypoint still initialises was let in by a
+                    // temporary server, which goes away again.
+                    match self.initialising(&started.id).await? {
+                        Some(program) => last = format!("{program} still initialises the data"),
+                        None => return Ok(ready),
+                    }
+                }
+                Ok(Probed::NotYet(text)) => last = text,
+                Ok(Probed::Refused(error)) => {
+                    if refused_since.get_or_insert_with(Instant::now).elapsed() >= REFUSAL_PATIENCE {
+                        return Err(error);
+                    }
+                    last = error.to_string();
+                }
+                Ok(Probed::Failed(error)) => return Err(error),
+                Err(_) => {}
+            }
+            if Instant::now() >= deadline {
+                let log = self.engine.last_lines(&started.id, LOG_LINES).await;
+                return Err(RuntimeError::Timeout {
+                    service: service.into(),
+                    waited: began.elapsed(),
+                    last,
+                    log,
+                });
+            }
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    async fn fail_if_ended(&self, service: &str, id: &str) -> Result<(), RuntimeError> {
+        let status = match self.engine.inspect(id).await? {
+            Some(container) if container.running => return Ok(()),
+            Some(container) => container.ended,
+            None => "its container was removed".into(),
+        };
+        let log = self.engine.last_lines(id, LOG_LINES).await;
+        Err(RuntimeError::Exited { service: service.into(), status, log })
+    }
+
+    /// The shell that runs an entrypoint in place of the server, while it does.
+    async fn initialising(&self, id: &str) -> Result<Option<String>, RuntimeError> {
+        let Some(container) = self.engine.inspect(id).await? else { return Ok(None) };
+        let program = self.engine.main_program(&container).await.unwrap_or_default();
+        let shell = ["bash", "sh", "ash", "dash", "busybox"].contains(&program.as_str());
+        Ok((shell || program.starts_with("docker-entrypoi")).then_some(program))
+    }
+}
+
+/// Engines answer a taken port in words.
+fn is_port_taken(error: &DockerError) -> bool {
+    let DockerError::Operation { cause, .. } = error else { return false };
+    ["port is already allocated", "address already in use", "ports are not available"]
+        .iter()
+        .any(|words| cause.contains(words))
+}
+
+/// Its network was removed since it was made.
+fn is_network_gone(error: &DockerError) -> bool {
+    matches!(error, DockerError::Operation { cause, .. } if cause.contains("network") && cause.contains("not found"))
+}
