@@ -84,7 +84,7 @@ impl Engine {
         let role = self.find_role(name)?.ok_or_else(|| {
             Error::internal(format!("error during renew: could not find role with name {name:?}"))
         })?;
-        let (ttl, warnings) = calculate_ttl(
+        let (ttl, _) = calculate_ttl(
             self.system.as_ref(),
             &TtlRequest {
                 increment: lease.lease.increment,
@@ -102,7 +102,9 @@ impl Engine {
             Box::pin(async move { plugin.renew_user(&username, &statements, expiration).await })
         })
         .await?;
-        Ok(Renewal { ttl, max_ttl: role.max_ttl, internal: None, warnings })
+        // The core caps what was asked for, and warns.
+        let asked = if lease.lease.increment.is_zero() { role.default_ttl } else { lease.lease.increment };
+        Ok(Renewal { ttl: asked, max_ttl: role.max_ttl, ..Renewal::default() })
     }
 
     /// Removes a credential's user: by the role's statements as they are now, or those kept in the lease when
