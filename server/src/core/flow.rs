@@ -228,7 +228,7 @@ async fn dispatch(
         Engine::Backend(backend) => backend.handle(request).await,
         Engine::Token => token::handle(active, request, sudo).await,
         Engine::System => sys::handle(core, active, request).await,
-        Engine::Identity => identity::handle(active, request),
+        Engine::Identity => identity::handle(active, request).await,
     }
 }
 

@@ -129,6 +129,37 @@ impl IdentityStore {
             .await?;
         Ok(entity)
     }
+
+    /// Changes an entity that exists; `change` sees it as it is stored now. None where it is gone.
+    ///
+    /// # Errors
+    /// Those of `change`; when storage fails.
+    pub async fn change(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut StoredEntity) -> Result<(), Error>,
+    ) -> Result<Option<()>, Error> {
+        let _changing = self.creating.lock().await;
+        let Some(mut entity) = self.get(id)? else {
+            return Ok(None);
+        };
+        change(&mut entity)?;
+        self.view.put_json(&format!("entity/{id}"), &entity).await?;
+        Ok(Some(()))
+    }
+
+    /// Removes an entity with its alias; the next login makes a new one.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn remove(&self, entity: &StoredEntity) -> Result<(), Error> {
+        let _changing = self.creating.lock().await;
+        let writes = vec![
+            Write::delete(format!("entity/{}", entity.id)),
+            Write::delete(alias_key(&entity.mount_accessor, &entity.alias_name)),
+        ];
+        Ok(self.view.batch(writes).await?)
+    }
 }
 
 fn alias_key(accessor: &str, name: &str) -> String {
