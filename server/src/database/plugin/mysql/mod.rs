@@ -26,6 +26,9 @@ const DEFAULT_ROLLBACK: &str = "DROP USER IF EXISTS '{{name}}'@'%'";
 const NOT_PREPARABLE: u16 = 1295;
 /// "Operation CREATE USER failed": mostly because the user exists already.
 const CANNOT_USER: &str = "Error 1396 ";
+/// What REVOKE and DROP USER answer for a user that does not exist: not all privileges could be revoked, DROP USER
+/// failed, no such grant, and MySQL's unknown authorization id.
+const NO_SUCH_USER: [&str; 4] = ["Error 1269 ", CANNOT_USER, "Error 1141 ", "Error 3162 "];
 
 /// A MySQL or MariaDB server and the account on it.
 pub struct MySql {
@@ -133,8 +136,32 @@ impl MySql {
         }
     }
 
-    async fn user_exists(&self, username: &str) -> Result<bool, PluginError> {
-        within_limit("looking for the user", self.find_user(username)).await
+    /// Runs Vault's default statements. They need CREATE USER alone, so that nothing else may be asked of the
+    /// account. Vault fails forever when the user was dropped by hand; here that is what was wanted.
+    async fn revoke_default(&self, username: &str) -> Result<(), PluginError> {
+        let values = [("name", username), ("username", username)];
+        let statements = prepare(&[DEFAULT_REVOKE.to_owned()], &values, Blocks::Split);
+        let secrets = [self.admin_password.as_str()];
+        let Err(Failure { executed, mut error }) = self.run(&statements, &secrets, Protocol::Direct).await
+        else {
+            return Ok(());
+        };
+        if executed == 0 && is_no_such_user(&error) {
+            // REVOKE says the same of privileges it could not take: only DROP USER tells.
+            match self.run(&statements[1..], &secrets, Protocol::Direct).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => error = failure.error,
+            }
+        }
+        if !is_no_such_user(&error) {
+            return Err(error);
+        }
+        // A user of another host than `%` would live on: looked for as far as the account may.
+        match within_limit("looking for the user", self.find_user(username)).await {
+            Ok(true) => Err(error),
+            Ok(false) | Err(PluginError::Query(_)) => Ok(()),
+            Err(other) => Err(other),
+        }
     }
 
     async fn find_user(&self, username: &str) -> Result<bool, PluginError> {
@@ -150,6 +177,12 @@ impl MySql {
             (Err(error), _) | (_, Err(error)) => Err(query_error(&error, &[])),
         }
     }
+}
+
+/// Whether a statement failed because its user does not exist.
+fn is_no_such_user(error: &PluginError) -> bool {
+    matches!(error, PluginError::Statement { message, .. }
+        if NO_SUCH_USER.iter().any(|code| message.starts_with(code)))
 }
 
 async fn run_all(
@@ -242,17 +275,11 @@ impl Plugin for MySql {
     }
 
     async fn revoke_user(&self, username: &str, statements: &[String]) -> Result<(), PluginError> {
-        let default = [DEFAULT_REVOKE.to_owned()];
-        let entries = if statements.is_empty() {
-            if !self.user_exists(username).await? {
-                return Ok(());
-            }
-            &default
-        } else {
-            statements
-        };
+        if statements.is_empty() {
+            return self.revoke_default(username).await;
+        }
         let values = [("name", username), ("username", username)];
-        let statements = prepare(entries, &values, Blocks::Split);
+        let statements = prepare(statements, &values, Blocks::Split);
         let secrets = [self.admin_password.as_str()];
         self.run(&statements, &secrets, Protocol::Direct).await.map_err(|failure| failure.error)
     }

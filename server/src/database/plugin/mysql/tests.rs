@@ -58,6 +58,51 @@ async fn users_live_from_creation_to_revocation() {
 }
 
 #[tokio::test]
+async fn an_account_without_access_to_the_users_table_revokes() {
+    let Some(server) = testdb::mariadb() else { return };
+    let mut admin = login(&server, ADMIN, ADMIN_PASSWORD).await.unwrap();
+    for sql in [
+        "CREATE OR REPLACE USER 'narrow'@'%' IDENTIFIED BY 'narrow-pw'",
+        "GRANT CREATE USER ON *.* TO 'narrow'@'%'",
+        "GRANT ALL ON notes.* TO 'narrow'@'%' WITH GRANT OPTION",
+    ] {
+        admin.query_drop(sql).await.unwrap();
+    }
+    let plugin = plugin(&server, &json!({"username": "narrow", "password": "narrow-pw"}));
+    let user = plugin.new_user(&request(&[CREATE.to_owned()], "pw-1")).await.unwrap();
+    plugin.change_password(&user, "pw-2", &[]).await.unwrap();
+    login(&server, &user, "pw-2").await.unwrap();
+    plugin.revoke_user(&user, &[]).await.unwrap();
+    assert!(users_like(&server, &user).await.is_empty());
+
+    let by_hand = plugin.new_user(&request(&[CREATE.to_owned()], "pw")).await.unwrap();
+    admin.query_drop(format!("DROP USER '{by_hand}'@'%'")).await.unwrap();
+    plugin.revoke_user(&by_hand, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_revocation_is_an_error() {
+    let Some(server) = testdb::mariadb() else { return };
+    let plugin = plugin(&server, &json!({"username_template": "kept-{{random 8}}"}));
+    let local = ["CREATE USER '{{name}}'@'localhost' IDENTIFIED BY '{{password}}'".to_owned()];
+    let user = plugin.new_user(&request(&local, "pw")).await.unwrap();
+    let error = plugin.revoke_user(&user, &[]).await.unwrap_err().to_string();
+    assert!(error.starts_with("Error 1396 (HY000): Operation DROP USER failed"), "{error}");
+    let dropped = ["DROP USER '{{name}}'@'localhost'".to_owned()];
+    plugin.revoke_user(&user, &dropped).await.unwrap();
+    plugin.revoke_user(&user, &dropped).await.unwrap_err();
+
+    let user = plugin.new_user(&request(&[CREATE.to_owned()], "pw")).await.unwrap();
+    let mut admin = login(&server, ADMIN, ADMIN_PASSWORD).await.unwrap();
+    admin.query_drop("CREATE OR REPLACE USER 'powerless'@'%' IDENTIFIED BY 'pw'").await.unwrap();
+    let powerless = self::plugin(&server, &json!({"username": "powerless", "password": "pw"}));
+    let error = powerless.revoke_user(&user, &[]).await.unwrap_err().to_string();
+    assert!(error.starts_with("Error 1227 "), "{error}");
+    assert_eq!(users_like(&server, &user).await.len(), 1);
+    plugin.revoke_user(&user, &[]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_half_created_user_is_removed_again() {
     let Some(server) = testdb::mariadb() else { return };
     let plugin = plugin(&server, &json!({"username_template": "leak-{{random 8}}"}));
