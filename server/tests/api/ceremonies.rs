@@ -11,8 +11,8 @@ async fn a_rekey_replaces_the_keys() {
     let root = &lab.root;
     let anyone = root.with_token("");
     assert_eq!(anyone.get("sys/rekey/init").await.expect(200).body["started"], false);
-    let none = anyone.post("sys/rekey/update", json!({"key": lab.keys[0], "nonce": "x"})).await.expect(400);
-    assert_eq!(none.error(), "no barrier rekey in progress");
+    let early = anyone.post("sys/rekey/update", json!({"key": lab.keys[0], "nonce": "x"})).await.expect(400);
+    assert_eq!(early.error(), "no barrier rekey in progress");
     let started =
         anyone.post("sys/rekey/init", json!({"secret_shares": 3, "secret_threshold": 2})).await.expect(200);
     let nonce = started.body["nonce"].as_str().unwrap();

@@ -8,6 +8,7 @@ mod support;
 mod audit;
 mod bootstrap;
 mod ceremonies;
+mod cubbyhole;
 mod http;
 mod mounts;
 mod policies;
