@@ -188,15 +188,26 @@ async fn a_full_disk_refuses_writes_and_nothing_else() {
 
 #[tokio::test]
 async fn requests_are_refused_when_the_only_audit_device_cannot_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("audit.log");
     let lab = support::lab().await;
     lab.root.post("sys/mounts/kv", json!({"type": "kv"})).await.expect(204);
+    // One that cannot write is refused at once; this one stops being able to later.
     let full = json!({"type": "file", "options": {"file_path": "/dev/full"}});
-    // Whether the answer to this one still comes through is the device's first test.
-    lab.root.post("sys/audit/full", full).await;
+    lab.root.post("sys/audit/full", full).await.expect(400);
+    let body = json!({"type": "file", "options": {"file_path": log}});
+    lab.root.post("sys/audit/file", body).await.expect(204);
+    lab.root.post("kv/a", json!({"value": "x"})).await.expect(204);
+    fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+    lab.server.reload();
     let refused = lab.root.post("kv/a", json!({"value": "x"})).await.expect(500);
     assert!(refused.error().contains("internal error"), "{}", refused.error());
     lab.root.get("kv/a").await.expect(500);
     lab.root.get("sys/health").await.expect(200);
+    fs::remove_file(&log).unwrap();
+    lab.server.reload();
+    lab.root.get("kv/a").await.expect(200);
     lab.server.stop().await;
 }
 
