@@ -1,6 +1,5 @@
 //! Why a service could not be run.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,7 +67,7 @@ pub enum RuntimeError {
         source: std::io::Error,
     },
     /// Initialising the data failed.
-    #[error("{service}: {program} could not initialise the data: {status}{}", Tail(output))]
+    #[error("{service}: {program} could not initialise the data: {status}")]
     Initialise {
         /// The service.
         service: String,
@@ -80,7 +79,7 @@ pub enum RuntimeError {
         output: Vec<String>,
     },
     /// It ended while it was waited for.
-    #[error("{service} ended while starting: {status}{}", Tail(log))]
+    #[error("{service} ended while starting: {status}")]
     Exited {
         /// The service.
         service: String,
@@ -90,7 +89,7 @@ pub enum RuntimeError {
         log: Vec<String>,
     },
     /// It was not ready in time.
-    #[error("{service} was not ready after {:.1} s: {last}{}", waited.as_secs_f64(), Tail(log))]
+    #[error("{service} was not ready after {:.1} s: {last}", waited.as_secs_f64())]
     Timeout {
         /// The service.
         service: String,
@@ -178,7 +177,30 @@ impl RuntimeError {
         move |source| Self::Script { service, source: Box::new(source) }
     }
 
-    /// The service's last log lines, where the error is about a service that failed.
+    /// The service it is about; empty where the lab's state or the container engine is what failed.
+    pub fn service(&self) -> &str {
+        match self {
+            Self::ProgramMissing { service, .. }
+            | Self::ProgramUnusable { service, .. }
+            | Self::PortTaken { service, .. }
+            | Self::Folder { service, .. }
+            | Self::Process { service, .. }
+            | Self::Initialise { service, .. }
+            | Self::Exited { service, .. }
+            | Self::Timeout { service, .. }
+            | Self::WillNotStop { service, .. }
+            | Self::NoSuchService { service }
+            | Self::Script { service, .. }
+            | Self::Database { service, .. }
+            | Self::AccountsLost { service }
+            | Self::DataMismatch { service, .. }
+            | Self::Unsupported { service, .. } => service,
+            Self::State(_) | Self::Docker(_) => "",
+        }
+    }
+
+    /// The service's last log lines, where the error is about a service that failed. They are not
+    /// part of its text.
     pub fn log(&self) -> &[String] {
         match self {
             Self::Exited { log, .. } | Self::Timeout { log, .. } => log,
@@ -246,17 +268,5 @@ impl Platform {
         } else {
             Self::Other
         }
-    }
-}
-
-/// Log lines under a message, indented.
-struct Tail<'a>(&'a [String]);
-
-impl fmt::Display for Tail<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.0.is_empty() {
-            f.write_str("; its last lines:")?;
-        }
-        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
