@@ -43,7 +43,7 @@ pub struct LabArgsLong {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Common {
     /// Name of the lab, instead of the one in its file
-    #[arg(long, value_name = "NAME", env = "VAULTLAB_NAME")]
+    #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Where services run, instead of what the lab file says
     #[arg(long, value_enum, env = "VAULTLAB_RUNTIME")]
@@ -268,12 +268,21 @@ pub enum EnvFormatArg {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    vaultlab_server::duration::parse(text).map_err(|error| error.to_string())
+    let duration = vaultlab_server::duration::parse(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() { Err("no time at all".into()) } else { Ok(duration) }
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((new, existing)) if !new.is_empty() && !existing.is_empty() => Ok((new.into(), existing.into())),
+        Some((new, existing)) if is_variable(new) && !existing.is_empty() => {
+            Ok((new.into(), existing.into()))
+        }
+        Some((new, existing)) if !existing.is_empty() => Err(format!("{new:?} is no name of a variable")),
         _ => Err("write it as NEW=EXISTING, as in DATABASE_URL=PG_READ_URL".into()),
     }
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -9,7 +9,7 @@ use super::{CheckError, Checks, DemoOptions, DemoResult};
 use crate::database::{Login, Target, connect, try_login};
 use crate::lab::{Data, DatabaseInfo, Lab, LabError, RoleCredential, RunningLab};
 use crate::provision::{DatabaseTarget, rotate_root_again};
-use crate::spec::model::DatabaseSpec;
+use crate::spec::model::{DatabaseSpec, RootRotation};
 use crate::state::{Accounts, Credentials};
 use crate::vault::Client;
 
@@ -75,7 +75,11 @@ impl RunningLab {
                 target: DatabaseTarget { spec, from_host: target(spec, info), accounts: accounts.clone() },
             };
             subject.dynamic_credentials(&mut checks).await;
-            subject.root_rotation(&mut checks).await;
+            if spec.root_rotation == RootRotation::Off {
+                lab.report().note(format!("{}: root is not rotated, as the lab file says", spec.name));
+            } else {
+                subject.root_rotation(&mut checks).await;
+            }
         }
         let watched = match options.watch {
             Some(duration) => self.watch(&mut checks, duration).await,

@@ -37,10 +37,7 @@ pub enum EnvFormat {
 impl RunningLab {
     /// Addresses, token, and where the AppRoles find their pair. Needs no lease.
     pub fn variables(&self) -> Vec<Variable> {
-        let mut all = vec![
-            Variable::new("VAULTLAB_NAME", self.lab().name()),
-            Variable::new("VAULT_ADDR", self.vault().address()),
-        ];
+        let mut all = vec![Variable::new("VAULT_ADDR", self.vault().address())];
         if let Some(token) = self.vault().token() {
             all.push(Variable::new("VAULT_TOKEN", token.clone()));
         }

@@ -57,6 +57,16 @@ pub enum LabError {
         /// The names there are.
         known: Vec<String>,
     },
+    /// The name is taken by a lab that comes from elsewhere.
+    #[error("lab {lab} comes from {theirs}; this one is {ours}: give it a name of its own")]
+    OtherFile {
+        /// The name.
+        lab: String,
+        /// Where the existing lab comes from.
+        theirs: String,
+        /// What was to be brought up under its name.
+        ours: String,
+    },
     /// `--map` names a variable the lab does not have.
     #[error("there is no variable {variable:?}; there are {}", known.join(", "))]
     UnknownVariable {
@@ -108,15 +118,17 @@ impl LabError {
             Self::UnknownRole { .. }
             | Self::UnknownAppRole { .. }
             | Self::UnknownVariable { .. }
+            | Self::OtherFile { .. }
+            | Self::Runtime(RuntimeError::NoSuchService { .. })
             | Self::State(StateError::Name { .. }) => 2,
             Self::Spec(_) => 3,
             Self::Runtime(RuntimeError::ProgramMissing { .. } | RuntimeError::ProgramUnusable { .. }) => 4,
+            Self::Timeout { .. } | Self::Runtime(RuntimeError::Timeout { .. }) => 10,
             Self::Runtime(_) => 5,
             Self::Provision(ProvisionError::NotProven { .. }) => 7,
             Self::Provision(_) | Self::Vault(_) | Self::Database(_) => 6,
             Self::State(StateError::Locked { .. }) => 8,
             Self::NotRunning { .. } => 9,
-            Self::Timeout { .. } => 10,
             Self::State(_) | Self::Program { .. } | Self::File { .. } | Self::Server(_) => 11,
             Self::Interrupted => 130,
         }
@@ -129,7 +141,11 @@ impl LabError {
             Self::Runtime(RuntimeError::PortTaken { .. }) => {
                 "vaultlab ls   # is it another lab's? or take the `port:` out of the lab file".into()
             }
-            Self::Runtime(error) if !error.log().is_empty() => "vaultlab up --retain && vaultlab logs".into(),
+            Self::Runtime(error)
+                if !matches!(error, RuntimeError::Timeout { .. }) && !error.log().is_empty() =>
+            {
+                "vaultlab up --retain && vaultlab logs".into()
+            }
             Self::Provision(
                 ProvisionError::KeysMissing { .. }
                 | ProvisionError::WrongKeys { .. }
@@ -138,11 +154,14 @@ impl LabError {
             Self::Provision(_) => "vaultlab up --retain   # keeps the services, to look at them".into(),
             Self::State(StateError::NoHome) => "VAULTLAB_HOME=/some/folder vaultlab up".into(),
             Self::NotRunning { .. } => "vaultlab up".into(),
-            Self::Timeout { .. } => "vaultlab up --timeout 5m".into(),
+            Self::Timeout { .. } | Self::Runtime(RuntimeError::Timeout { .. }) => {
+                "vaultlab up --timeout 5m".into()
+            }
             Self::State(StateError::Locked { .. })
             | Self::UnknownRole { .. }
             | Self::UnknownAppRole { .. } => "vaultlab status".into(),
             Self::UnknownVariable { .. } => "vaultlab env".into(),
+            Self::OtherFile { lab, .. } => format!("vaultlab up --name {lab}-2"),
             _ => return None,
         })
     }

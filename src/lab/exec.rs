@@ -168,7 +168,11 @@ impl<'a> Session<'a> {
     /// Renews token and leases when two thirds of the shortest TTL are over. A lease ends at its
     /// maximum all the same; that is the role's own rule.
     async fn keep_renewed(&self) -> std::convert::Infallible {
-        let shortest = self.credentials.iter().map(|c| c.lease_duration).min().unwrap_or(600).max(3);
+        let token = self.vault.token_ttl().await.ok().filter(|ttl| *ttl > 0);
+        let leases = self.credentials.iter().map(|c| c.lease_duration);
+        // A token without end and no lease: nothing is to renew.
+        let Some(shortest) = leases.chain(token).min() else { return std::future::pending().await };
+        let shortest = shortest.max(3);
         loop {
             tokio::time::sleep(Duration::from_secs(shortest * 2 / 3)).await;
             if let Err(error) = self.vault.renew_self().await {
@@ -185,10 +189,11 @@ impl<'a> Session<'a> {
     /// Revokes the leases, waiting for each account to be gone, and then the token with whatever
     /// else the program made with it.
     async fn close(&self) -> Result<(), LabError> {
+        let mut result = Ok(());
         for credential in &self.credentials {
-            self.lab.revoke(credential).await?;
+            result = result.and(self.lab.revoke(credential).await);
         }
-        Ok(self.vault.revoke_self().await?)
+        result.and(self.vault.revoke_self().await.map_err(Into::into))
     }
 }
 

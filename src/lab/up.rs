@@ -86,8 +86,17 @@ impl Lab {
     /// leaves something `down` can find.
     fn save_manifest(&self, runtime: &dyn Runtime) -> Result<(), LabError> {
         let file = self.file().map(Into::into);
-        let mut manifest = Manifest::load(&self.dir)?
-            .unwrap_or_else(|| Manifest::new(runtime.kind().as_str(), file.clone()));
+        let known = Manifest::load(&self.dir)?;
+        if let Some(known) = known.as_ref().filter(|known| known.lab_file != file) {
+            // A file that is gone was moved; one that is there is another lab's.
+            let theirs =
+                known.lab_file.as_ref().map_or("the program itself".into(), |f| f.display().to_string());
+            if known.lab_file.as_ref().is_none_or(|theirs| theirs.exists()) {
+                let ours = self.spec.origin.to_string();
+                return Err(LabError::OtherFile { lab: self.name().into(), theirs, ours });
+            }
+        }
+        let mut manifest = known.unwrap_or_else(|| Manifest::new(runtime.kind().as_str(), file.clone()));
         manifest.lab_file = file;
         manifest.runtime = runtime.kind().as_str().into();
         Ok(manifest.save(&self.dir)?)

@@ -1,6 +1,7 @@
 //! `sys/init` and `sys/unseal`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::ProvisionError;
 use crate::report::{Outcome, Report};
@@ -46,11 +47,12 @@ pub async fn open_vault(
     };
     report
         .step("unseal vault", "Unseal Vault", &["init vault"], async {
-            if !status.sealed {
-                return Ok((Outcome::Unchanged, ()));
+            if status.sealed {
+                unseal(vault, &status, &keys, store).await?;
             }
-            unseal(vault, &status, &keys, store).await?;
-            Ok::<_, ProvisionError>((Outcome::changed(""), ()))
+            until_active(vault).await?;
+            let outcome = if status.sealed { Outcome::changed("") } else { Outcome::Unchanged };
+            Ok::<_, ProvisionError>((outcome, ()))
         })
         .await?;
     let root = vault.with_token(keys.root_token);
@@ -82,6 +84,15 @@ async fn initialise(
         path: marker,
         source,
     })?;
+    Ok(())
+}
+
+/// A node of integrated storage is elected some time after it is unsealed, and answers nothing else
+/// before. The caller's deadline ends the wait.
+async fn until_active(vault: &Client) -> Result<(), ProvisionError> {
+    while vault.health().await?.standby {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     Ok(())
 }
 

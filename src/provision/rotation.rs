@@ -94,16 +94,22 @@ async fn old_password_refused(target: &DatabaseTarget<'_>) -> Result<bool, Provi
     Ok(matches!(login, Login::Refused(_)))
 }
 
-/// Whether the database refuses Vault's own password. Errors of other kinds are left to the proofs
-/// of the roles, which name what is wrong.
+/// Whether the database refuses Vault's own password, seen by a new login: connections that Vault
+/// has open would hide it. Errors of other kinds are left to the proofs of the roles, which name
+/// what is wrong.
 async fn locked_out(vault: &Client, target: &DatabaseTarget<'_>) -> Result<bool, ProvisionError> {
+    let refused = |error: VaultError| is_login_failure(&error);
+    if vault.reset_connection(&target.spec.mount, &target.spec.name).await.is_err_and(refused) {
+        return Ok(true);
+    }
+    // Some versions close the connections only, and log in when a credential is asked for.
     let Some(role) = target.spec.roles.first() else { return Ok(false) };
     match vault.credential(&target.spec.mount, &role.name).await {
         Ok(credential) => {
             vault.revoke_lease(&credential.lease_id).await?;
             Ok(false)
         }
-        Err(error) => Ok(is_login_failure(&error)),
+        Err(error) => Ok(refused(error)),
     }
 }
 

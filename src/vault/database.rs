@@ -59,6 +59,11 @@ impl Client {
         self.post(&format!("{mount}/roles/{name}"), settings).await.map(drop)
     }
 
+    /// Has Vault close its connections and log in to the database anew.
+    pub async fn reset_connection(&self, mount: &str, name: &str) -> Result<(), VaultError> {
+        self.post(&format!("{mount}/reset/{name}"), &json!({})).await.map(drop)
+    }
+
     /// Replaces the connection's password by one that only Vault knows.
     pub async fn rotate_root(&self, mount: &str, name: &str) -> Result<(), VaultError> {
         self.post(&format!("{mount}/rotate-root/{name}"), &json!({})).await.map(drop)

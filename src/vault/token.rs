@@ -18,6 +18,15 @@ impl Client {
         Ok(answer.member::<Auth>("auth")?.client_token)
     }
 
+    /// Seconds the client's own token has left; 0 when it never ends.
+    pub async fn token_ttl(&self) -> Result<u64, VaultError> {
+        #[derive(Deserialize)]
+        struct Lookup {
+            ttl: u64,
+        }
+        Ok(self.get("auth/token/lookup-self").await?.member::<Lookup>("data")?.ttl)
+    }
+
     /// Renews the client's own token by its own TTL. A token that never expires is no error.
     pub async fn renew_self(&self) -> Result<(), VaultError> {
         self.post("auth/token/renew-self", &json!({})).await.map(drop)

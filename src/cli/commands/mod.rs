@@ -52,7 +52,7 @@ impl Settings {
     fn options(&self) -> LabOptions {
         LabOptions {
             file: self.file.clone(),
-            name: self.common.name.clone(),
+            name: self.common.name.clone().or_else(|| self.name_from_environment()),
             runtime: self.common.runtime.map(|runtime| match runtime {
                 RuntimeArg::Auto => RuntimeChoice::Auto,
                 RuntimeArg::Docker => RuntimeChoice::Docker,
@@ -65,6 +65,12 @@ impl Settings {
                 .or_else(|| std::env::current_exe().ok()),
             ..LabOptions::default()
         }
+    }
+
+    /// `VAULTLAB_NAME`, unless a lab file is named: that says which lab is meant.
+    fn name_from_environment(&self) -> Option<String> {
+        let name = std::env::var("VAULTLAB_NAME").ok().filter(|name| !name.is_empty());
+        name.filter(|_| self.file.is_none())
     }
 
     fn lab(&self) -> Result<Lab, LabError> {
