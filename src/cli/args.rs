@@ -236,6 +236,26 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The options after the command that say which lab.
+    pub fn lab_args(&self) -> Option<LabArgs> {
+        match self {
+            Self::Init { lab, .. }
+            | Self::Up { lab, .. }
+            | Self::Down { lab, .. }
+            | Self::Status { lab }
+            | Self::Ls { lab }
+            | Self::Env { lab, .. }
+            | Self::Creds { lab, .. }
+            | Self::Exec { lab, .. }
+            | Self::Connect { lab, .. }
+            | Self::Demo { demo: Demo::Rotate { lab, .. } } => Some(lab.clone()),
+            Self::Logs { lab, .. } => Some(lab.clone().into()),
+            Self::Server { .. } | Self::Completions { .. } => None,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Demo {
     /// Credentials that are issued, revoked, expire and rotate, each proven by a login

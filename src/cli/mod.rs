@@ -25,10 +25,11 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
             };
         }
     };
+    let selector = commands::selector(&cli);
     match commands::run(cli).await {
         Ok(code) => code,
         Err(error) => {
-            printer::print_error(&error);
+            printer::print_error(&error, &selector);
             ExitCode::from(error.exit_code())
         }
     }

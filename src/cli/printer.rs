@@ -15,6 +15,11 @@ pub struct Printer {
     output: Output,
 }
 
+/// A suggested command that means the lab the user meant.
+pub fn suggest(command: &str, selector: &str) -> String {
+    command.replace("vaultlab ", &format!("vaultlab {selector}"))
+}
+
 impl Printer {
     /// Text unless something else was asked for.
     pub fn new(output: Option<Output>) -> Self {
@@ -53,14 +58,17 @@ pub fn reveal(secret: &Secret) -> &str {
 }
 
 /// An error and the one command to try next.
-pub fn print_error(error: &LabError) {
+pub fn print_error(error: &LabError, selector: &str) {
     let mut err = std::io::stderr().lock();
     let text = match error {
         // Its diagnostics say "error" themselves.
         LabError::Spec(error) => format!("{error}\n"),
         error => format!("error: {error}\n"),
     };
-    let next = error.next_command().map(|next| format!("  next: {next}\n")).unwrap_or_default();
+    let next = error
+        .next_command()
+        .map(|next| format!("  next: {}\n", suggest(&next, selector)))
+        .unwrap_or_default();
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.write_all(next.as_bytes()));
 }
 

@@ -19,6 +19,7 @@ mod exec;
 mod files;
 mod logs;
 mod open;
+mod owned;
 mod running;
 mod runtimes;
 mod status;

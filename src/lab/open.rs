@@ -10,7 +10,7 @@ use crate::runtime::Runtime;
 use crate::runtime::docker::PullPolicy;
 use crate::service::Service;
 use crate::spec::LabSpec;
-use crate::spec::model::{Origin, RuntimeChoice};
+use crate::spec::model::{Flavour, Origin, RuntimeChoice, Storage, VaultSpec};
 use crate::state::{Home, LabDir, Manifest};
 
 /// How a lab is found and worked on. The default is what `vaultlab` without options does.
@@ -33,6 +33,9 @@ pub struct LabOptions {
     pub timeout: Option<Duration>,
     /// Whether everything is left as it is when `up` fails.
     pub retain: bool,
+    /// Whether a lab whose file is gone or wrong is opened all the same, by what is known of it: to
+    /// look at it and to stop it, not to bring it up.
+    pub tolerant: bool,
 }
 
 impl LabOptions {
@@ -120,15 +123,62 @@ impl Lab {
 /// from; else the one of this folder; else the lab inside the program.
 fn find_spec(options: &LabOptions, home: &Home) -> Result<LabSpec, LabError> {
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    if let (None, Some(name)) = (&options.file, &options.name)
-        && let Some(manifest) = Manifest::load(&home.lab(name)?)?
-    {
-        return match manifest.lab_file {
-            Some(file) => Ok(LabSpec::load(&file)?),
-            None => Ok(LabSpec::builtin()?),
-        };
+    let (spec, name) = match (&options.file, &options.name) {
+        (None, Some(name)) => match Manifest::load(&home.lab(name)?) {
+            Ok(Some(Manifest { lab_file: Some(file), .. })) => (LabSpec::load(&file), Some(name.clone())),
+            Ok(Some(Manifest { lab_file: None, .. })) => (LabSpec::builtin(), Some(name.clone())),
+            Ok(None) => (LabSpec::discover(None, &here), Some(name.clone())),
+            // To stop a lab, its name is enough.
+            Err(_) if options.tolerant => return Ok(known_by_name(name)),
+            Err(error) => return Err(error.into()),
+        },
+        (file, name) => (LabSpec::discover(file.as_deref(), &here), name.clone()),
+    };
+    match spec {
+        Ok(spec) => Ok(spec),
+        Err(error) if options.tolerant => {
+            let name = name.or_else(|| made_from(home, options.file.as_deref(), &here));
+            name.map(|name| known_by_name(&name)).ok_or_else(|| error.into())
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(LabSpec::discover(options.file.as_deref(), &here)?)
+}
+
+/// The lab that was made from this file, which is wrong now.
+fn made_from(home: &Home, file: Option<&Path>, here: &Path) -> Option<String> {
+    let candidates = match file {
+        Some(file) => vec![here.join(file)],
+        None => vec![here.join("vaultlab.yaml"), here.join("lab/vaultlab.yaml")],
+    };
+    let candidates: Vec<PathBuf> = candidates.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let labs = home.labs().ok()?;
+    let of_file = |dir: &&LabDir| {
+        let file = Manifest::load(dir).ok().flatten().and_then(|manifest| manifest.lab_file);
+        file.is_some_and(|file| candidates.contains(&file))
+    };
+    labs.iter().find(of_file).map(|dir| dir.name().to_owned())
+}
+
+/// A lab of which only the name is known.
+fn known_by_name(name: &str) -> LabSpec {
+    LabSpec {
+        name: name.into(),
+        runtime: RuntimeChoice::Auto,
+        vault: VaultSpec {
+            flavour: Flavour::Auto,
+            version: None,
+            image: None,
+            storage: Storage::File,
+            key_shares: 1,
+            key_threshold: 1,
+            audit: None,
+            port: None,
+        },
+        databases: Vec::new(),
+        policies: Vec::new(),
+        approles: Vec::new(),
+        origin: Origin::BuiltIn,
+    }
 }
 
 impl Lab {

@@ -45,7 +45,7 @@ pub struct ServiceStatus {
     /// Its name.
     pub name: String,
     /// `vault`, `postgres` or `mysql`.
-    pub kind: &'static str,
+    pub kind: String,
     /// `running`, `stopped` or `absent`.
     pub state: &'static str,
     /// `host:port`, when it runs.
@@ -91,22 +91,23 @@ impl Lab {
         }
         let runtime = self.runtime().await?;
         status.runtime = Some(runtime.kind().as_str());
-        for service in self.services() {
-            let (state, address, pid, since) = match runtime.state(service.name()).await? {
+        let mut services: Vec<(String, String)> =
+            self.services().iter().map(|s| (s.name().to_owned(), s.kind().to_string())).collect();
+        // One that the lab file no longer names still runs.
+        for (name, record) in Manifest::load(&self.dir)?.into_iter().flat_map(|manifest| manifest.services) {
+            if !services.iter().any(|(known, _)| *known == name) {
+                services.push((name, record.kind));
+            }
+        }
+        for (name, kind) in services {
+            let (state, address, pid, since) = match runtime.state(&name).await? {
                 ServiceState::Absent => ("absent", None, None, None),
                 ServiceState::Stopped => ("stopped", None, None, None),
                 ServiceState::Running { pid, since, endpoint } => {
                     ("running", Some(endpoint.to_string()), pid, since)
                 }
             };
-            status.services.push(ServiceStatus {
-                name: service.name().into(),
-                kind: service.kind().as_str(),
-                state,
-                address,
-                pid,
-                since,
-            });
+            status.services.push(ServiceStatus { name, kind, state, address, pid, since });
         }
         let vault = status.services.iter().find(|s| s.name == VAULT).and_then(|s| s.address.clone());
         if let Some(address) = vault {

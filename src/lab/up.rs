@@ -1,12 +1,13 @@
 //! `up`: from nothing, or from anything a crash may have left, to a lab whose credentials are proven.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
-use super::{DatabaseInfo, Lab, LabError, RunningLab, undo};
+use super::{DatabaseInfo, Lab, LabError, RunningLab, owned, undo};
 use crate::database::Target;
 use crate::provision::{
     self, AppRoleStep, AuditStep, AuthStep, ConnectionStep, DatabaseTarget, EngineStep, Opened, PolicyStep,
@@ -104,6 +105,8 @@ impl Lab {
 
     async fn bring_up(&self, runtime: &dyn Runtime, deadline: Instant) -> Result<RunningLab, LabError> {
         let mounted = SetOnce::new();
+        let declared = owned::declared(&self.spec);
+        owned::remember(&self.dir, &declared)?;
         let databases = self.spec.databases.iter().map(|spec| async {
             let running =
                 runtime.ensure_running(&Service::Database(spec.clone()), &self.report, deadline).await?;
@@ -120,6 +123,7 @@ impl Lab {
             // There is no other setter, so this cannot fail.
             let _ = mounted.set(opened.root.clone());
             self.policies_and_approles(&opened.root).await?;
+            self.remove_undeclared(&opened.root, &declared).await?;
             Ok::<_, LabError>((running, opened))
         };
         let ((running, opened), databases) = tokio::try_join!(vault, try_join_all(databases))?;
@@ -211,6 +215,33 @@ impl Lab {
         };
         let title = format!("Prove what {} may do", spec.name);
         Ok(self.report.step(&format!("prove {}", spec.name), &title, &[&name], prove).await?)
+    }
+
+    /// What an earlier lab file declared and this one doesn't goes; a service that is left is told.
+    async fn remove_undeclared(&self, root: &Client, declared: &BTreeSet<String>) -> Result<(), LabError> {
+        let stale = owned::stale(&self.dir, declared)?;
+        if !stale.is_empty() {
+            let work = async {
+                for path in &stale {
+                    root.delete(path).await?;
+                }
+                owned::keep_only(&self.dir, declared)?;
+                Ok::<_, ProvisionError>((Outcome::changed(stale.join(", ")), ()))
+            };
+            self.report.step("undeclared", "Remove what is no longer declared", &["approles"], work).await?;
+            for approle in stale.iter().filter_map(|path| path.strip_prefix("auth/approle/role/")) {
+                owned::remove_delivery(&self.dir.delivery(approle))?;
+            }
+        }
+        let services = self.services();
+        for (name, _) in Manifest::load(&self.dir)?.into_iter().flat_map(|manifest| manifest.services) {
+            if !services.iter().any(|service| service.name() == name) {
+                self.report.warn(format!(
+                    "{name} is still there and no longer in the lab file; `vaultlab down` stops it, with --volumes its data goes"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Everything Vault and one database need of each other.

@@ -1,6 +1,6 @@
 //! What runs for a lab.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -23,6 +23,10 @@ pub struct Manifest {
     /// By service name.
     #[serde(default)]
     pub services: BTreeMap<String, ServiceRecord>,
+    /// Paths in Vault that the lab wrote and owns: what is no longer declared is removed there.
+    /// What others wrote is not in it, and left alone.
+    #[serde(default)]
+    pub provisioned: BTreeSet<String>,
 }
 
 /// One service of the process runtime. Written before its program is started, so that a crash in
@@ -55,6 +59,7 @@ impl Manifest {
             created_at: Timestamp::now(),
             runtime: runtime.into(),
             services: BTreeMap::new(),
+            provisioned: BTreeSet::new(),
         }
     }
 

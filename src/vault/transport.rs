@@ -13,6 +13,9 @@ use crate::secret::Secret;
 /// that still come.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// How long Vault may take to say how it is. A Vault that hangs is told as such, not waited for.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Speaks to one Vault, with or without a token. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
@@ -166,6 +169,15 @@ impl Client {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    /// Deletes what is at `path`. What is not there is no error.
+    pub async fn delete(&self, path: &str) -> Result<(), VaultError> {
+        match self.send(Method::DELETE, path, None).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_status(404) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends a request; any status below 400 is a success. Statuses from 400 on become
     /// [`VaultError::Refused`].
     pub(super) async fn send(
@@ -200,6 +212,9 @@ impl Client {
         }
         if let Some(body) = body {
             request = request.json(body);
+        }
+        if matches!(path, "sys/health" | "sys/seal-status") {
+            request = request.timeout(PROBE_TIMEOUT);
         }
         let response = request.send().await.map_err(|e| unreachable(operation.clone(), &self.address, &e))?;
         let status = response.status().as_u16();

@@ -13,7 +13,7 @@ pub(super) async fn run(
     tail: Option<usize>,
     follow: bool,
 ) -> Result<ExitCode, LabError> {
-    let logs = settings.lab()?.logs(services, tail, follow).await?;
+    let logs = settings.known_lab()?.logs(services, tail, follow).await?;
     let width = logs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let labelled = logs.len() > 1;
     let streams = logs.into_iter().map(|(name, lines)| lines.map(move |line| (name.clone(), line)));

@@ -34,6 +34,11 @@ impl Settings {
         Self { file: inner.file.or(outer.file), common: inner.common.or(outer.common) }
     }
 
+    /// As [`selector`], for what a command itself suggests.
+    fn selector(&self) -> String {
+        selector_of(self.file.as_deref(), self.common.name.as_deref())
+    }
+
     fn printer(&self) -> Printer {
         Printer::new(self.common.output)
     }
@@ -81,6 +86,11 @@ impl Settings {
         Lab::with(LabOptions { pull, retain, ..self.options() }, self.report())
     }
 
+    /// The lab to look at or to stop: its file may be gone or wrong by now.
+    fn known_lab(&self) -> Result<Lab, LabError> {
+        Lab::with(LabOptions { tolerant: true, ..self.options() }, self.report())
+    }
+
     fn lab_retaining(&self, retain: bool) -> Result<Lab, LabError> {
         Lab::with(LabOptions { retain, ..self.options() }, self.report())
     }
@@ -100,6 +110,18 @@ impl From<LabArgsLong> for LabArgs {
     fn from(LabArgsLong { file, common }: LabArgsLong) -> Self {
         Self { file, common }
     }
+}
+
+/// What has to stand in a suggested command so that it means the same lab.
+pub(super) fn selector(cli: &Cli) -> String {
+    let settings = Settings::new(cli.lab.clone(), cli.command.lab_args().unwrap_or_default());
+    settings.selector()
+}
+
+fn selector_of(file: Option<&std::path::Path>, name: Option<&str>) -> String {
+    let quoted = |text: &str| if text.contains(' ') { format!("'{text}'") } else { text.to_owned() };
+    let file = file.map(|file| format!("-f {} ", quoted(&file.to_string_lossy()))).unwrap_or_default();
+    file + &name.map(|name| format!("--name {name} ")).unwrap_or_default()
 }
 
 pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
@@ -133,19 +155,27 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
     }
 }
 
-/// Completes at the first Ctrl-C, SIGTERM or SIGHUP.
-async fn interrupted() {
+/// Completes at the first Ctrl-C, SIGTERM or SIGHUP. These are caught from the call on, not only
+/// once the result is waited for.
+fn interrupted() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let on = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+    let on = |kind| {
+        let caught = signal(kind);
+        async move {
+            match caught {
+                Ok(mut caught) => drop(caught.recv().await),
+                Err(_) => std::future::pending().await,
+            }
         }
     };
-    tokio::select! {
-        () = on(SignalKind::interrupt()) => {}
-        () = on(SignalKind::terminate()) => {}
-        () = on(SignalKind::hangup()) => {}
+    let (interrupt, terminate, hangup) =
+        (on(SignalKind::interrupt()), on(SignalKind::terminate()), on(SignalKind::hangup()));
+    async move {
+        tokio::select! {
+            () = interrupt => {}
+            () = terminate => {}
+            () = hangup => {}
+        }
     }
 }
 

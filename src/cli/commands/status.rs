@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use super::Settings;
-use crate::cli::printer::table;
+use crate::cli::printer::{suggest, table};
 use crate::lab::{LabError, LabStatus, LabSummary};
 use crate::state::Home;
 
@@ -9,8 +9,8 @@ use crate::state::Home;
 const NOT_UP: u8 = 9;
 
 pub(super) async fn status(settings: &Settings) -> Result<ExitCode, LabError> {
-    let status = settings.lab()?.status().await?;
-    settings.printer().result(&status, text);
+    let status = settings.known_lab()?.status().await?;
+    settings.printer().result(&status, |status| suggest(&text(status), &settings.selector()));
     Ok(if status.is_up() { ExitCode::SUCCESS } else { ExitCode::from(NOT_UP) })
 }
 

@@ -1,24 +1,25 @@
 use std::process::ExitCode;
 
 use super::{Settings, interrupted};
-use crate::cli::printer::table;
+use crate::cli::printer::{suggest, table};
 use crate::lab::{Data, Down, LabError, UpSummary};
 use crate::runtime::docker::PullPolicy;
 use crate::spec::model::Origin;
 
 pub(super) async fn up(settings: &Settings, retain: bool, pull: PullPolicy) -> Result<ExitCode, LabError> {
+    let interrupt = interrupted();
     let lab = settings.lab_to_bring_up(retain, pull)?;
     if lab.spec().origin == Origin::BuiltIn {
         lab.report().note(
             "no lab file here: using the lab inside the program (`vaultlab init` writes it out to edit)",
         );
     }
-    let summary = lab.up_unless(interrupted()).await?.summary();
-    settings.printer().result(&summary, text);
+    let summary = lab.up_unless(interrupt).await?.summary();
+    settings.printer().result(&summary, |summary| text(summary, &settings.selector()));
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(summary: &UpSummary) -> String {
+fn text(summary: &UpSummary, selector: &str) -> String {
     let took = summary.took_ms / 1e3;
     let headline = if summary.changed {
         format!("Lab {} is up ({}, {took:.1} s).", summary.lab, summary.runtime)
@@ -42,11 +43,11 @@ fn text(summary: &UpSummary) -> String {
     }
     let role = summary.databases.iter().find_map(|database| database.roles.first());
     let next = role.map_or("vaultlab status".into(), |role| format!("vaultlab creds {role}"));
-    format!("{headline}\n\n{}\nNext: {next}\n", table(&rows))
+    format!("{headline}\n\n{}\nNext: {}\n", table(&rows), suggest(&next, selector))
 }
 
 pub(super) async fn down(settings: &Settings, volumes: bool) -> Result<ExitCode, LabError> {
-    let lab = settings.lab()?;
+    let lab = settings.known_lab()?;
     let down = lab.down(if volumes { Data::Remove } else { Data::Keep }).await?;
     settings.printer().result(&down, |Down { lab, stopped, data }| {
         let what = match (stopped.is_empty(), volumes) {
@@ -57,8 +58,9 @@ pub(super) async fn down(settings: &Settings, volumes: bool) -> Result<ExitCode,
         };
         match data {
             Some(path) => format!(
-                "{what} Its data stays in {}; `vaultlab down --volumes` removes it.\n",
-                path.display()
+                "{what} Its data stays in {}; `{}` removes it.\n",
+                path.display(),
+                suggest("vaultlab down --volumes", &settings.selector()),
             ),
             None => format!("{what}\n"),
         }

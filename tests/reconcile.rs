@@ -1,0 +1,123 @@
+//! `up` after the lab file changed, moved or broke.
+#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
+
+mod support;
+
+use support::{TestLab, databases, text};
+
+const CREATE: &str =
+    r#"CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"#;
+
+fn lab_file(ttl: &str, more: &str) -> String {
+    format!(
+        "apiVersion: vaultlab/v1
+name: edited
+databases:
+  - name: db
+    engine: postgres
+    database: app
+roles:
+  - name: app
+    database: db
+    creation_statements:
+      sql: |
+        {CREATE}
+    default_ttl: {ttl}
+    max_ttl: 1h
+{more}"
+    )
+}
+
+const MORE: &str = r#"  - name: second
+    database: db
+    creation_statements:
+      sql: |
+        CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'
+policies:
+  - name: app
+    hcl: |
+      path "database/creds/app" {
+        capabilities = ["read"]
+      }
+approles:
+  - name: app
+    policies: [app]
+"#;
+
+#[test]
+fn an_edited_lab_file_is_followed_and_what_it_dropped_is_removed() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("edited");
+    lab.write("vaultlab.yaml", &lab_file("1m", MORE));
+    lab.ok(&["up", "--progress", "quiet"]);
+    assert_eq!(lab.json(&["creds", "second"])["lease_duration"], 3600);
+    assert!(lab.state().join("delivery/app/secret_id").exists());
+
+    // What somebody else wrote is theirs.
+    let foreign = r#"curl -sf -H "X-Vault-Token: $VAULT_TOKEN" -X POST -d '{"policy":"path \"x\" { capabilities = [\"read\"] }"}' $VAULT_ADDR/v1/sys/policies/acl/theirs"#;
+    lab.ok(&["exec", "--", "sh", "-c", foreign]);
+
+    lab.write("vaultlab.yaml", &lab_file("2m", ""));
+    let changed = lab.json(&["up"]);
+    assert_eq!(changed["changed"], true);
+    let step =
+        changed["steps"].as_array().expect("steps").iter().find(|s| s["step"] == "undeclared").cloned();
+    let detail = step.expect("the step")["detail"].as_str().expect("a detail").to_owned();
+    for path in ["database/roles/second", "sys/policies/acl/app", "auth/approle/role/app"] {
+        assert!(detail.contains(path), "{path} is not in {detail}");
+    }
+    assert_eq!(lab.json(&["creds", "app"])["lease_duration"], 120);
+    assert!(!lab.state().join("delivery/app").exists());
+    let check = r#"for path in database/roles/second sys/policies/acl/app auth/approle/role/app; do
+            test "$(curl -s -o /dev/null -w '%{http_code}' -H "X-Vault-Token: $VAULT_TOKEN" $VAULT_ADDR/v1/$path)" = 404 || exit 1
+        done
+        curl -sf -H "X-Vault-Token: $VAULT_TOKEN" $VAULT_ADDR/v1/sys/policies/acl/theirs"#;
+    lab.ok(&["exec", "--", "sh", "-c", check]);
+    assert_eq!(lab.json(&["up"])["changed"], false);
+}
+
+#[test]
+fn a_lab_of_another_file_is_not_taken_over() {
+    if !databases() {
+        return;
+    }
+    let (lab, other) = (TestLab::new("mine"), TestLab::new("mine"));
+    assert_eq!(lab.name, other.name);
+    lab.write("vaultlab.yaml", &lab_file("1m", ""));
+    lab.ok(&["up", "--progress", "quiet"]);
+    let file = other.write("vaultlab.yaml", &lab_file("2m", "")).display().to_string();
+    let error = other.fails(2, &["up", "-f", &file]);
+    assert!(error.contains("give it a name of its own"), "{error}");
+    assert_eq!(lab.json(&["creds", "app"])["lease_duration"], 60);
+    std::fs::remove_file(file).expect("the file");
+}
+
+#[test]
+fn a_lab_whose_file_is_broken_or_gone_can_be_looked_at_and_stopped() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("moved");
+    let file = lab.write("vaultlab.yaml", &lab_file("1m", ""));
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.write("vaultlab.yaml", "apiVersion: vaultlab/v1\nnonsense: true\n");
+    lab.fails(3, &["up"]);
+    let status = lab.json(&["status"]);
+    let running = status["services"].as_array().expect("services").iter().filter(|s| s["state"] == "running");
+    assert_eq!(running.count(), 2, "{status}");
+    assert!(lab.ok(&["logs", "db"]).contains("ready to accept connections"));
+    // Without its name too: the file says which lab it was.
+    let mut nameless = std::process::Command::new(env!("CARGO_BIN_EXE_vaultlab"));
+    nameless.args(["down", "-f"]).arg(&file).env("VAULTLAB_HOME", &lab.home).env_remove("VAULTLAB_NAME");
+    let output = nameless.output().expect("the program runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(&format!("Lab {} is down", lab.name)), "{}", text(&output.stdout));
+
+    lab.write("vaultlab.yaml", &lab_file("1m", ""));
+    lab.ok(&["up", "--progress", "quiet"]);
+    std::fs::remove_file(file).expect("the file");
+    lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+    lab.assert_gone();
+}
