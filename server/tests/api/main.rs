@@ -5,12 +5,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approle;
 mod audit;
 mod bootstrap;
 mod ceremonies;
 mod cubbyhole;
 mod http;
+mod identity;
+mod kv;
 mod mounts;
+mod pki;
 mod policies;
 mod tokens;
 mod wrapping;

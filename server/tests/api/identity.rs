@@ -1,9 +1,7 @@
 //! Entities and aliases over HTTP.
 
-mod support;
-
+use crate::support::{Client, Lab, anonymous, lab};
 use serde_json::{Value, json};
-use support::{Client, Lab, anonymous, lab};
 
 async fn with_user() -> (Lab, Client) {
     let lab = lab().await;

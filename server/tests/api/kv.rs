@@ -1,9 +1,7 @@
 //! The key-value engines over HTTP.
 
-mod support;
-
+use crate::support::lab;
 use serde_json::{Value, json};
-use support::lab;
 
 #[tokio::test]
 async fn version_2_over_http() {

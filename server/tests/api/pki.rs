@@ -1,9 +1,7 @@
 //! The PKI engine over HTTP: who may read what, leases, and the CA without a token.
 
-mod support;
-
+use crate::support::{anonymous, lab};
 use serde_json::json;
-use support::{anonymous, lab};
 
 #[tokio::test]
 async fn certificates_are_issued_leased_and_revoked() {

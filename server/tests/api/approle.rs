@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod support;
-
+use crate::support::{Answer, Client, Lab, anonymous, file_lab, lab, start_on};
 use serde_json::{Value, json};
-use support::{Answer, Client, Lab, anonymous, file_lab, lab, start_on};
 
 /// A lab with AppRole mounted and a role `web`.
 async fn approle(role: Value) -> (Lab, String) {
