@@ -234,6 +234,11 @@ impl MountEntry {
     }
 }
 
+fn with_header(header: &str, mut entry: MountEntry) -> MountEntry {
+    entry.config.passthrough_request_headers = vec![header.to_owned()];
+    entry
+}
+
 /// The mounts of a new server.
 pub fn initial() -> Vec<MountEntry> {
     vec![
@@ -241,12 +246,18 @@ pub fn initial() -> Vec<MountEntry> {
             local: true,
             ..MountEntry::new(Table::Secret, "cubbyhole/", "cubbyhole", "per-token private secret storage")
         },
-        MountEntry::new(Table::Secret, "identity/", "identity", "identity store"),
-        MountEntry::new(
-            Table::Secret,
-            "sys/",
-            "system",
-            "system endpoints used for control, policy and debugging",
+        with_header(
+            "Authorization",
+            MountEntry::new(Table::Secret, "identity/", "identity", "identity store"),
+        ),
+        with_header(
+            "Accept",
+            MountEntry::new(
+                Table::Secret,
+                "sys/",
+                "system",
+                "system endpoints used for control, policy and debugging",
+            ),
         ),
         MountEntry::new(Table::Auth, "token/", "token", "token based credentials"),
     ]

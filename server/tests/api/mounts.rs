@@ -14,6 +14,8 @@ async fn a_new_server_has_vaults_mounts() {
             assert!(mounts.data()[path].get(key).is_some(), "{path} {key}");
         }
     }
+    let headers = |path: &str| mounts.data()[path]["config"]["passthrough_request_headers"].clone();
+    assert_eq!((headers("sys/"), headers("identity/")), (json!(["Accept"]), json!(["Authorization"])));
     assert_eq!(lab.root.get("sys/auth").await.expect(200).body["token/"]["type"], "token");
     let seen = lab.root.get("sys/internal/ui/mounts").await.expect(200);
     assert!(seen.data()["auth"].get("token/").is_some());
