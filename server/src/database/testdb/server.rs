@@ -91,6 +91,8 @@ impl Server {
             command.uid(uid).gid(gid);
         }
         let mut guard = command
+            // A signal to the tests' whole group (Ctrl-C) must not end the guard before its server.
+            .process_group(0)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::from(log.try_clone().map_err(|e| e.to_string())?))
