@@ -82,10 +82,9 @@ pub enum RuntimeArg {
     Process,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PullArg {
     /// When the engine does not have them
-    #[default]
     Missing,
     /// Every time
     Always,
@@ -135,16 +134,16 @@ pub enum Command {
         /// Keep everything as it is when it fails
         #[arg(long)]
         retain: bool,
-        /// Whether container images are pulled
-        #[arg(long, value_enum, value_name = "WHEN", env = "VAULTLAB_PULL", default_value_t)]
-        pull: PullArg,
+        /// Whether container images are pulled [default: missing with --runtime docker, else never]
+        #[arg(long, value_enum, value_name = "WHEN", env = "VAULTLAB_PULL")]
+        pull: Option<PullArg>,
         #[command(flatten)]
         lab: LabArgs,
     },
     /// Stop the lab; its data is kept
     Down {
         /// Remove its data and keys too
-        #[arg(long, alias = "volumes-too", short_alias = 'v')]
+        #[arg(short, long)]
         volumes: bool,
         #[command(flatten)]
         lab: LabArgs,

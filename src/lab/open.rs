@@ -27,8 +27,9 @@ pub struct LabOptions {
     pub runtime: Option<RuntimeChoice>,
     /// The `vaultlab` program that serves the embedded server; by default this program.
     pub program: Option<PathBuf>,
-    /// Whether container images are pulled.
-    pub pull: PullPolicy,
+    /// Whether container images are pulled. When nothing is said, images that are missing are pulled
+    /// for a lab that is to be in containers, and none for one that may be anywhere.
+    pub pull: Option<PullPolicy>,
     /// How long `up` may take; by default [`LabOptions::DEFAULT_TIMEOUT`].
     pub timeout: Option<Duration>,
     /// Whether everything is left as it is when `up` fails.

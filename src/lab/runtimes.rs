@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Lab, LabError, LabOptions};
 use crate::report::Report;
-use crate::runtime::docker::{DockerError, DockerRuntime, Engine};
+use crate::runtime::docker::{DockerError, DockerRuntime, Engine, PullPolicy};
 use crate::runtime::process::{ProcessRuntime, Programs};
 use crate::runtime::{Runtime, RuntimeError, RuntimeKind, ServiceState};
 use crate::spec::model::RuntimeChoice;
@@ -65,7 +65,10 @@ pub(super) async fn choose(lab: &Lab) -> Result<Arc<dyn Runtime>, LabError> {
 }
 
 async fn containers(lab: &Lab, report: &Report) -> Result<Arc<dyn Runtime>, LabError> {
-    let runtime = open(&lab.home, &lab.dir, RuntimeKind::Docker, &lab.options).await?;
+    // Nobody asked for containers: no gigabytes are fetched, and no registry is waited for.
+    let pull = lab.options.pull.or(Some(PullPolicy::Never));
+    let options = LabOptions { pull, ..lab.options.clone() };
+    let runtime = open(&lab.home, &lab.dir, RuntimeKind::Docker, &options).await?;
     runtime.prepare(&lab.services(), report).await?;
     Ok(runtime)
 }
@@ -77,7 +80,7 @@ fn reason(error: &LabError) -> String {
             format!("no container engine answers at {host}")
         }
         LabError::Runtime(RuntimeError::Docker(DockerError::ImageMissing { image, .. })) => {
-            format!("the container engine has no image {image} and cannot pull it")
+            format!("the container engine has no image {image} (`--runtime docker` pulls it)")
         }
         other => other.to_string(),
     }
@@ -98,7 +101,7 @@ async fn open(
     match kind {
         RuntimeKind::Docker => {
             let engine = Engine::connect().await.map_err(RuntimeError::from)?;
-            Ok(Arc::new(DockerRuntime::new(engine, home, dir, options.pull)?))
+            Ok(Arc::new(DockerRuntime::new(engine, home, dir, options.pull.unwrap_or_default())?))
         }
         RuntimeKind::Process => {
             let mut programs = Programs::from_env();

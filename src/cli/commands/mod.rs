@@ -82,7 +82,7 @@ impl Settings {
         Lab::with(self.options(), self.report())
     }
 
-    fn lab_to_bring_up(&self, retain: bool, pull: PullPolicy) -> Result<Lab, LabError> {
+    fn lab_to_bring_up(&self, retain: bool, pull: Option<PullPolicy>) -> Result<Lab, LabError> {
         Lab::with(LabOptions { pull, retain, ..self.options() }, self.report())
     }
 
@@ -129,7 +129,7 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
     let settings = |inner: LabArgs| Settings::new(outer, inner);
     match cli.command {
         Command::Init { folder, force, lab } => init::run(&settings(lab), &folder, force),
-        Command::Up { retain, pull, lab } => up::up(&settings(lab), retain, pull.into()).await,
+        Command::Up { retain, pull, lab } => up::up(&settings(lab), retain, pull.map(Into::into)).await,
         Command::Down { volumes, lab } => up::down(&settings(lab), volumes).await,
         Command::Status { lab } => status::status(&settings(lab)).await,
         Command::Ls { lab } => status::list(&settings(lab)).await,

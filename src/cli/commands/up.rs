@@ -6,7 +6,11 @@ use crate::lab::{Data, Down, LabError, UpSummary};
 use crate::runtime::docker::PullPolicy;
 use crate::spec::model::Origin;
 
-pub(super) async fn up(settings: &Settings, retain: bool, pull: PullPolicy) -> Result<ExitCode, LabError> {
+pub(super) async fn up(
+    settings: &Settings,
+    retain: bool,
+    pull: Option<PullPolicy>,
+) -> Result<ExitCode, LabError> {
     let interrupt = interrupted();
     let lab = settings.lab_to_bring_up(retain, pull)?;
     if lab.spec().origin == Origin::BuiltIn {
