@@ -114,7 +114,10 @@ impl Active {
             let path = entry.full_path();
             match active.make_mount(&entry, registry) {
                 Ok(mounted) => active.router.insert(path, Arc::new(mounted)),
-                Err(error) => tracing::error!(path, %error, "mount left out"),
+                Err(error) => {
+                    tracing::error!(path, %error, "a mount cannot be served");
+                    active.router.insert(path, Arc::new(active.unavailable(entry)));
+                }
             }
         }
         active.restore()?;
@@ -143,6 +146,12 @@ impl Active {
             }
         };
         Ok(Mounted::new(cell, engine, special, view))
+    }
+
+    /// A mount whose backend cannot be made: it keeps its place and its data.
+    fn unavailable(&self, entry: MountEntry) -> Mounted {
+        let view = self.storage.sub(&entry.storage_prefix());
+        Mounted::new(Arc::new(EntryCell::new(entry)), Engine::Unavailable, SpecialPaths::default(), view)
     }
 
     fn context(&self, cell: &Arc<EntryCell>, entry: &MountEntry, storage: View) -> BackendContext {

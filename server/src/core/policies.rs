@@ -33,13 +33,20 @@ impl PolicyStore {
     /// Loads the policies below `sys/policy/`; makes the built-in ones on first use.
     ///
     /// # Errors
-    /// When storage fails or a stored policy cannot be parsed.
+    /// When storage fails. A stored policy that cannot be parsed (of another version) allows nothing.
     pub async fn open(storage: &View) -> Result<Self, Error> {
         let store =
             Self { view: storage.sub("sys/policy/"), parsed: RwLock::default(), acls: RwLock::default() };
         for name in store.view.list("")? {
             if let Some(text) = store.view.get_json::<String>(&name)? {
-                store.keep(&name, text).map_err(|error| Error::internal(error.to_string()))?;
+                if let Err(error) = store.keep(&name, text.clone()) {
+                    tracing::error!(name, %error, "a stored policy cannot be parsed; it allows nothing");
+                    store.insert(
+                        &name,
+                        text,
+                        Policy { name: name.clone(), rules: Vec::new(), templated: false },
+                    );
+                }
             }
         }
         for (name, text) in [("default", DEFAULT_POLICY), (RESPONSE_WRAPPING, RESPONSE_WRAPPING_POLICY)] {
@@ -117,9 +124,34 @@ impl PolicyStore {
 
     fn keep(&self, name: &str, text: String) -> Result<(), Error> {
         let policy = Policy::parse(name, &text).map_err(|error| Error::bad_request(error.to_string()))?;
+        self.insert(name, text, policy);
+        Ok(())
+    }
+
+    fn insert(&self, name: &str, text: String, policy: Policy) {
         let stored = Arc::new(Stored { text, policy });
         self.parsed.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), stored);
         self.forget_acls();
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logical::Operation;
+    use crate::logical::testing::MemoryStorage;
+    use crate::policy::Request;
+
+    #[tokio::test]
+    async fn a_stored_policy_that_cannot_be_parsed_allows_nothing_and_can_be_mended() {
+        let storage = View::new(Arc::new(MemoryStorage::default()), "");
+        storage.put_json("sys/policy/odd", "path {").await.unwrap();
+        let store = PolicyStore::open(&storage).await.unwrap();
+        assert_eq!(store.get("odd").unwrap().text, "path {");
+        let names = ["odd".to_owned()];
+        let request = Request::new(Operation::Read, "a");
+        assert!(!store.acl(&names, None).check(&request).allowed);
+        store.set("odd", "path \"a\" { capabilities = [\"read\"] }".to_owned()).await.unwrap();
+        assert!(store.acl(&names, None).check(&request).allowed);
     }
 }

@@ -18,6 +18,8 @@ pub enum Engine {
     Identity,
     /// A backend.
     Backend(Arc<dyn Backend>),
+    /// Nothing: this server has no backend of the mount's type. The mount and its data stay.
+    Unavailable,
 }
 
 /// A mount's entry, shared by the router and the mount's handle onto the core.

@@ -252,6 +252,24 @@ async fn unmounting_takes_the_secrets_back_first() {
 }
 
 #[tokio::test]
+async fn a_mount_of_an_unknown_type_keeps_its_place_and_data() {
+    let lab = Lab::new().await;
+    lab.creds(&lab.root, "1h").await;
+    lab.core.seal().await;
+    let without = Core::new(Settings::default(), lab.core.barrier.clone(), Registry::default());
+    let without = Lab { core: without, key: lab.key.clone(), root: lab.root.clone() };
+    without.unseal().await;
+    let refused = without.call(&lab.root, Operation::Read, "leaky/creds/1h", Value::Null).await.unwrap_err();
+    assert_eq!(refused.status(), 500);
+    without.write("sys/mounts/leaky/tune", json!({"description": "kept"})).await;
+    without.core.seal().await;
+    lab.unseal().await;
+    assert_eq!(lab.live().await, 1);
+    let mounts = lab.call(&lab.root, Operation::Read, "sys/mounts", Value::Null).await.unwrap().unwrap();
+    assert_eq!(mounts.data.unwrap()["leaky/"]["description"], "kept");
+}
+
+#[tokio::test]
 async fn a_last_use_gets_no_secret() {
     let lab = Lab::new().await;
     let made = lab.write("auth/token/create", json!({"num_uses": 1})).await;
