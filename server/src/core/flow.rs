@@ -228,15 +228,11 @@ async fn dispatch(
         Engine::Backend(backend) => backend.handle(request).await,
         Engine::Token => token::handle(active, request, sudo).await,
         Engine::System => sys::handle(core, active, request).await,
-<<<<<<< HEAD
         Engine::Identity => identity::handle(active, request).await,
-=======
-        Engine::Identity => identity::handle(active, request),
         Engine::Unavailable => Err(Error::internal(format!(
             "this server has no backend of type {:?}, which {} was mounted with",
             request.mount_type, request.mount_point
         ))),
->>>>>>> 6916f94 (Server: mounts and policies another version left are kept, not lost)
     }
 }
 
