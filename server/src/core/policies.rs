@@ -38,15 +38,13 @@ impl PolicyStore {
         let store =
             Self { view: storage.sub("sys/policy/"), parsed: RwLock::default(), acls: RwLock::default() };
         for name in store.view.list("")? {
-            if let Some(text) = store.view.get_json::<String>(&name)? {
-                if let Err(error) = store.keep(&name, text.clone()) {
-                    tracing::error!(name, %error, "a stored policy cannot be parsed; it allows nothing");
-                    store.insert(
-                        &name,
-                        text,
-                        Policy { name: name.clone(), rules: Vec::new(), templated: false },
-                    );
-                }
+            let Some(text) = store.view.get_json::<String>(&name)? else {
+                continue;
+            };
+            if let Err(error) = store.keep(&name, text.clone()) {
+                tracing::error!(name, %error, "a stored policy cannot be parsed; it allows nothing");
+                let nothing = Policy { name: name.clone(), rules: Vec::new(), templated: false };
+                store.insert(&name, text, nothing);
             }
         }
         for (name, text) in [("default", DEFAULT_POLICY), (RESPONSE_WRAPPING, RESPONSE_WRAPPING_POLICY)] {
