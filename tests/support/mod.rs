@@ -150,9 +150,7 @@ impl TestLab {
 impl Drop for TestLab {
     fn drop(&mut self) {
         let output = self.run(&["down", "--volumes", "--progress", "quiet"]);
-        if !output.status.success() && !std::thread::panicking() {
-            panic!("down: {}", text(&output.stderr));
-        }
+        assert!(output.status.success() || std::thread::panicking(), "down: {}", text(&output.stderr));
     }
 }
 
