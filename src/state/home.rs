@@ -122,9 +122,39 @@ impl LabDir {
         &self.path
     }
 
-    /// Whether the lab has been made.
+    /// Whether there is anything of the lab: its own folder, or data of its services. A folder that
+    /// cannot be looked at counts; [`try_exists`](Self::try_exists) tells why.
     pub fn exists(&self) -> bool {
-        self.path.is_dir()
+        self.try_exists().unwrap_or(true)
+    }
+
+    /// The same; an error when the system does not let us look.
+    pub fn try_exists(&self) -> Result<bool, StateError> {
+        for path in [&self.path, &self.service_path] {
+            if path.try_exists().map_err(StateError::io("look for", path))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The services that have a folder, by name: also those that no manifest knows any more.
+    pub fn service_names(&self) -> Result<Vec<String>, StateError> {
+        let failed = || StateError::io("list", &self.service_path);
+        let entries = match fs::read_dir(&self.service_path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(failed()(e)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed())?;
+            if entry.file_type().map_err(failed())?.is_dir() {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Makes the folder.
@@ -220,5 +250,23 @@ mod tests {
         labs[0].remove().unwrap();
         labs[0].remove().unwrap();
         assert!(!labs[0].exists() && labs[1].exists());
+    }
+
+    #[test]
+    fn a_lab_of_which_only_the_services_are_left_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let lab = Home::at(dir.path()).unwrap().lab("a").unwrap();
+        assert!(!lab.try_exists().unwrap() && lab.service_names().unwrap().is_empty());
+        for service in ["vault", "postgres"] {
+            fs::create_dir_all(lab.service(service)).unwrap();
+        }
+        fs::write(lab.services().join("a-file"), "").unwrap();
+        assert!(!lab.path().exists() && lab.try_exists().unwrap() && lab.exists());
+        assert_eq!(lab.service_names().unwrap(), ["postgres", "vault"]);
+        lab.remove().unwrap();
+        assert!(!lab.exists());
+        // What cannot be looked at is not absent.
+        fs::write(dir.path().join("labs"), "").unwrap();
+        assert!(lab.try_exists().is_err() && lab.exists());
     }
 }

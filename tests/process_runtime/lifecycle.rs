@@ -268,3 +268,55 @@ async fn both_databases_start_at_the_same_time() {
         lab.runtime.remove(name).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_with_the_pid_of_the_killed_server_does_not_stop_the_next_one() {
+    if !available(POSTGRES).await {
+        return;
+    }
+    let place = Place::new();
+    let lab = place.lab("zombie");
+    let spec = spec(POSTGRES);
+    lab.up(&spec).await.unwrap();
+    kill(pid(&lab, &spec.name), Signal::SIGKILL);
+    // Ended and never asked for: its pid can still be signalled.
+    let mut zombie = std::process::Command::new("true").spawn().unwrap();
+    while alive(zombie.id()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let file = lab.dir.service(&spec.name).join("data/postmaster.pid");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let rest = text.split_once('\n').unwrap().1;
+    std::fs::write(&file, format!("{}\n{rest}", zombie.id())).unwrap();
+    let again = lab.up(&spec).await.unwrap();
+    zombie.wait().unwrap();
+    assert!(!again.reused);
+    lab.runtime.remove(&spec.name).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_record_is_found_stopped_and_removed() {
+    for engine in BOTH {
+        if !available(engine).await {
+            continue;
+        }
+        let place = Place::new();
+        let lab = place.lab("stray");
+        let spec = spec(engine);
+        let first = lab.up(&spec).await.unwrap();
+        let server = pid(&lab, &spec.name);
+        std::fs::remove_dir_all(lab.dir.path()).unwrap();
+        let state = lab.reopened().state(&spec.name).await.unwrap();
+        assert!(
+            matches!(&state, ServiceState::Running { pid: Some(pid), endpoint, .. }
+                if *pid == server && *endpoint == first.endpoint),
+            "{state:?}"
+        );
+        assert!(lab.reopened().stop(&spec.name, GRACE).await.unwrap());
+        assert!(!alive(server));
+        assert_eq!(lab.reopened().state(&spec.name).await.unwrap(), ServiceState::Stopped);
+        assert!(lab.dir.exists());
+        lab.reopened().remove(&spec.name).await.unwrap();
+        assert_eq!(lab.reopened().state(&spec.name).await.unwrap(), ServiceState::Absent);
+    }
+}

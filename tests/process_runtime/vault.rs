@@ -102,5 +102,62 @@ async fn data_of_another_flavour_is_not_touched() {
     manifest.save(&lab.dir).unwrap();
     let error = up(&lab, &spec()).await.unwrap_err();
     assert!(matches!(error, RuntimeError::DataMismatch { .. }), "{error}");
+    assert!(error.to_string().contains("VAULTLAB_VAULT_BIN"), "{error}");
+    // What was in memory only is nobody's.
+    let inmem = VaultSpec { storage: Storage::Inmem, ..spec() };
+    assert!(!up(&lab, &inmem).await.unwrap().reused);
     runtime(&lab).remove(VAULT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recorded_program_is_preferred_where_nothing_names_one() {
+    let place = Place::new();
+    let lab = place.lab("vaultrecorded");
+    up(&lab, &spec()).await.unwrap();
+    runtime(&lab).stop(VAULT, Duration::from_secs(10)).await.unwrap();
+    // As a real Vault that was named in the environment of an earlier `up` leaves it.
+    let bao = place.path().join("bao-2");
+    std::fs::write(&bao, "#!/bin/sh\n[ \"$1\" = version ] && echo 'OpenBao v2.4.1 (x)' && exit 0\nexit 3\n")
+        .unwrap();
+    std::fs::set_permissions(&bao, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut manifest = vaultlab::state::Manifest::load(&lab.dir).unwrap().unwrap();
+    let record = manifest.services.get_mut(VAULT).unwrap();
+    (record.program_version, record.program) = ("OpenBao 2.4.1".into(), bao.clone());
+    manifest.save(&lab.dir).unwrap();
+    let programs = Programs {
+        vaultlab: Some(env!("CARGO_BIN_EXE_vaultlab").into()),
+        path: Some("/bin".into()),
+        ..Programs::default()
+    };
+    let runtime = ProcessRuntime::with_programs(&lab.home, &lab.dir, programs);
+    let service = Service::Vault(VaultSpec { flavour: Flavour::Auto, ..spec() });
+    let attempt = async || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        runtime.ensure_running(&service, &Report::silent(), deadline).await.unwrap_err()
+    };
+    // It was chosen and started: this one ends at once.
+    let error = attempt().await;
+    assert!(matches!(&error, RuntimeError::Exited { status, .. } if status.contains('3')), "{error}");
+    std::fs::remove_file(&bao).unwrap();
+    let error = attempt().await;
+    assert!(matches!(error, RuntimeError::DataMismatch { .. }), "{error}");
+    assert!(error.to_string().contains(bao.to_str().unwrap()), "{error}");
+    runtime.remove(VAULT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_record_is_found_and_removed() {
+    let place = Place::new();
+    let lab = place.lab("vaultstray");
+    let running = up(&lab, &spec()).await.unwrap();
+    let server = pid(&lab, VAULT);
+    std::fs::remove_dir_all(lab.dir.path()).unwrap();
+    let state = runtime(&lab).state(VAULT).await.unwrap();
+    assert!(
+        matches!(&state, vaultlab::runtime::ServiceState::Running { pid: Some(pid), endpoint, .. }
+            if *pid == server && *endpoint == running.endpoint),
+        "{state:?}"
+    );
+    runtime(&lab).remove(VAULT).await.unwrap();
+    assert!(!crate::support::alive(server) && !lab.dir.service(VAULT).exists());
 }

@@ -8,7 +8,7 @@ use super::engine::DatabaseProgram;
 use super::identity::Identity;
 use super::spawn::{RunAs, make_passable};
 use super::start::{PortWish, Start, Wait, ended_is_none};
-use super::stop::clear_leftovers;
+use super::stop::{clear_leftovers, remove_stale_pid_file};
 use super::template;
 use super::{Places, ProcessRuntime};
 use crate::report::{Outcome, Report};
@@ -42,6 +42,10 @@ impl ProcessRuntime {
                 report.note(format!("{name} moves from port {} to the one now asked for", record.port));
                 self.stop_service(name, std::time::Duration::from_secs(10)).await?;
             }
+        }
+
+        if record.is_none() && self.stop_service(name, std::time::Duration::from_secs(10)).await? {
+            report.note(format!("{name} ran without a record in the lab's manifest and was stopped"));
         }
 
         let program = DatabaseProgram::find(&self.programs, spec).await?;
@@ -143,6 +147,7 @@ impl ProcessRuntime {
         let name = spec.name.as_str();
         let places = self.places(name);
         clear_leftovers(name, &places.data).await?;
+        remove_stale_pid_file(name, &places.data)?;
         let mut accounts = self.accounts_of(spec)?;
         let template = self.template_superuser(name)?;
         let kind = Service::Database(spec.clone()).kind();

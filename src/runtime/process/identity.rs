@@ -77,13 +77,14 @@ fn started_from_ps(pid: u32) -> Option<u64> {
     digest.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Processes that were started as one of `programs` (by file name) with an argument that is, or
+/// Processes that were started as one of `programs` (by file name; as any when it is empty) with an argument that is, or
 /// ends in `=` and then is, `argument`: how a service is found whose pid was never written down.
 pub(super) fn find(programs: &[&str], argument: &OsStr) -> Vec<Identity> {
     let argument = argument.as_encoded_bytes();
     let fits = |argv: &[&[u8]]| {
         let program = argv.first().and_then(|p| p.rsplit(|b| *b == b'/').next());
-        let named = program.is_some_and(|name| programs.iter().any(|p| p.as_bytes() == name));
+        let named =
+            programs.is_empty() || program.is_some_and(|name| programs.iter().any(|p| p.as_bytes() == name));
         let ours = |arg: &&[u8]| {
             arg.strip_suffix(argument).is_some_and(|before| before.is_empty() || before.ends_with(b"="))
         };

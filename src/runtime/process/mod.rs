@@ -14,6 +14,7 @@ mod programs;
 mod spawn;
 mod start;
 mod stop;
+mod stray;
 mod template;
 mod vault;
 
@@ -132,7 +133,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError> {
-        let Some(record) = self.ledger.record(service)? else {
+        let Some(record) = self.ledger.record(service)?.or_else(|| self.stray(service)) else {
             let kept = self.places(service).data.is_dir();
             return Ok(if kept { ServiceState::Stopped } else { ServiceState::Absent });
         };

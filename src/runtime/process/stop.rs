@@ -20,8 +20,16 @@ const KILLED: Duration = Duration::from_secs(5);
 
 impl ProcessRuntime {
     pub(super) async fn stop_service(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
-        let Some(mut record) = self.ledger.record(service)? else { return Ok(false) };
         let mut stopped = false;
+        let Some(mut record) = self.ledger.record(service)? else {
+            while let Some(stray) = self.stray(service)
+                && let Some(process) = self.process_of(service, &stray)
+            {
+                self.end(service, &stray, process, grace).await?;
+                stopped = true;
+            }
+            return Ok(stopped);
+        };
         while let Some(process) = self.process_of(service, &record) {
             self.end(service, &record, process, grace).await?;
             stopped = true;
@@ -88,6 +96,26 @@ impl ProcessRuntime {
             _ => {}
         }
         Ok(self.ledger.forget(service)?)
+    }
+}
+
+/// Removes a PostgreSQL's `postmaster.pid` whose server is gone. A server that starts takes any
+/// process with that pid for alive as long as it can be signalled: even a zombie, or a stranger that
+/// has the pid now. To be called when nothing works in the folder any more.
+pub(super) fn remove_stale_pid_file(service: &str, data: &Path) -> Result<(), RuntimeError> {
+    let path = data.join("postmaster.pid");
+    // The first line is the pid; whatever else it holds is for the server to judge.
+    let Some(pid) = fs::read_to_string(&path).ok().and_then(|text| text.lines().next()?.trim().parse().ok())
+    else {
+        return Ok(());
+    };
+    let elsewhere = || fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd != data);
+    if Identity::of(pid).is_some() && !elsewhere() {
+        return Ok(());
+    }
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(folder(service, "remove", &path)(e)),
+        _ => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use nix::unistd::Uid;
 use tokio::time::Instant;
 
 use super::identity::Identity;
-use super::programs::VaultProgram;
+use super::programs::{Programs, VaultProgram};
 use super::spawn::{Launch, RunAs, make_passable};
 use super::start::{PortWish, Start, Wait};
 use super::{Places, ProcessRuntime};
@@ -24,6 +24,9 @@ use crate::state::ServiceRecord;
 
 /// Name of the server's configuration file in the service's folder.
 pub(super) const CONFIG: &str = "config.hcl";
+
+/// What [`product`] calls the embedded server.
+const EMBEDDED: &str = "embedded server";
 
 impl ProcessRuntime {
     pub(super) async fn ensure_vault(
@@ -43,13 +46,17 @@ impl ProcessRuntime {
         let work = async {
             let places = self.places(name);
             let earlier = self.ledger.record(name)?;
-            let program = self.programs.vault(name, spec).await?;
-            refuse_foreign_data(name, &places, &program, earlier.as_ref())?;
+            if earlier.is_none() && self.stop_service(name, Duration::from_secs(10)).await? {
+                report.note(format!("{name} ran without a record in the lab's manifest and was stopped"));
+            }
+            let program = self.vault_program(name, spec, earlier.as_ref()).await?;
+            refuse_foreign_data(name, spec, &places, &program, earlier.as_ref())?;
             if let Some(record) = &earlier
                 && let Some(process) = self.process_of(name, record)
             {
                 let wanted = config_for(spec, &program, &places, record.port);
                 let same = fs::read_to_string(places.root.join(CONFIG)).is_ok_and(|now| now == wanted);
+                let same = same && flavour_of(&record.program_version) == flavour_of(&product(&program));
                 if same && spec.port.is_none_or(|port| port == record.port) {
                     match self.reuse_vault(name, record, process, path, deadline).await {
                         Ok(record) => {
@@ -70,6 +77,27 @@ impl ProcessRuntime {
             Ok((Outcome::changed(format!("{} at {}", running.version, running.endpoint)), running))
         };
         report.step(&format!("start {name}"), &format!("Starting {name}"), &[], work).await
+    }
+
+    /// The program to run. Where nothing says which, the one that the lab has run with so far, as long
+    /// as it is there: its data is of no use to another flavour.
+    async fn vault_program(
+        &self,
+        name: &str,
+        spec: &VaultSpec,
+        earlier: Option<&ServiceRecord>,
+    ) -> Result<VaultProgram, RuntimeError> {
+        let real = |record: &&ServiceRecord| flavour_of(&record.program_version) != EMBEDDED;
+        if spec.flavour == Flavour::Auto
+            && self.programs.vault.is_none()
+            && let Some(record) = earlier.filter(real)
+        {
+            let recorded = Programs { vault: Some(record.program.clone()), ..self.programs.clone() };
+            if let Ok(program) = recorded.vault(name, spec).await {
+                return Ok(program);
+            }
+        }
+        self.programs.vault(name, spec).await
     }
 
     /// A server that runs already: it still has to answer.
@@ -152,21 +180,35 @@ impl ProcessRuntime {
     }
 }
 
-/// One flavour's data means nothing to another.
+/// The flavour in what [`product`] says.
+fn flavour_of(product: &str) -> &str {
+    product.rsplit_once(' ').map_or(product, |(name, _)| name)
+}
+
+/// One flavour's data means nothing to another. What was only in memory is lost anyway.
 fn refuse_foreign_data(
     name: &str,
+    spec: &VaultSpec,
     places: &Places,
     program: &VaultProgram,
     earlier: Option<&ServiceRecord>,
 ) -> Result<(), RuntimeError> {
-    let flavour = |product: &str| product.rsplit_once(' ').map_or(product, |(name, _)| name).to_owned();
+    let was_inmem =
+        || fs::read_to_string(places.root.join(CONFIG)).is_ok_and(|was| was.contains("storage \"inmem\""));
     match earlier {
         Some(record)
-            if places.data.is_dir() && flavour(&record.program_version) != flavour(&product(program)) =>
+            if places.data.is_dir()
+                && flavour_of(&record.program_version) != flavour_of(&product(program))
+                && spec.storage != Storage::Inmem
+                && !was_inmem() =>
         {
+            let made_by = &record.program_version;
             Err(RuntimeError::DataMismatch {
                 service: name.into(),
-                made_by: record.program_version.clone(),
+                made_by: match flavour_of(made_by) {
+                    EMBEDDED => made_by.clone(),
+                    _ => format!("{made_by} ({}; VAULTLAB_VAULT_BIN names it)", record.program.display()),
+                },
                 found: product(program),
             })
         }
@@ -234,7 +276,7 @@ fn product(program: &VaultProgram) -> String {
     let name = match program.flavour {
         Flavour::Vault => "Vault",
         Flavour::OpenBao => "OpenBao",
-        Flavour::Embedded | Flavour::Auto => "embedded server",
+        Flavour::Embedded | Flavour::Auto => EMBEDDED,
     };
     format!("{name} {}", program.version)
 }
