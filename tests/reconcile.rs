@@ -121,3 +121,23 @@ fn a_lab_whose_file_is_broken_or_gone_can_be_looked_at_and_stopped() {
     lab.ok(&["down", "--volumes", "--progress", "quiet"]);
     lab.assert_gone();
 }
+
+#[test]
+fn a_lab_whose_state_is_lost_or_damaged_can_be_removed() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("lost");
+    lab.write("vaultlab.yaml", &lab_file("1m", ""));
+    lab.ok(&["up", "--progress", "quiet"]);
+    std::fs::remove_dir_all(lab.state()).expect("the state");
+    lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+    lab.assert_gone();
+
+    lab.ok(&["up", "--progress", "quiet"]);
+    std::fs::write(lab.state().join("manifest.json"), "").expect("the manifest");
+    let error = lab.fails(11, &["up"]);
+    assert!(error.contains("manifest.json is damaged"), "{error}");
+    lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+    lab.assert_gone();
+}

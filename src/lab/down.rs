@@ -10,7 +10,7 @@ use super::up::GRACE;
 use super::{Lab, LabError};
 use crate::report::Outcome;
 use crate::runtime::RuntimeError;
-use crate::state::Manifest;
+use crate::state::{Manifest, StateError};
 
 /// What becomes of a lab's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +36,18 @@ impl Lab {
     /// Stops the lab. A lab that is not there is no error.
     pub async fn down(&self, data: Data) -> Result<Down, LabError> {
         let nothing = Down { lab: self.name().into(), stopped: Vec::new(), data: None };
-        if !self.dir.exists() {
+        if !self.dir.try_exists()? {
             return Ok(nothing);
         }
         let _lock = self.lock("down").await?;
+        if data == Data::Remove {
+            self.set_damaged_manifest_aside()?;
+        }
         let runtime = self.runtime().await?;
         // What the lab file names now and what ran when it was last brought up may differ.
         let mut names: BTreeSet<String> = self.services().iter().map(|s| s.name().to_owned()).collect();
         names.extend(Manifest::load(&self.dir)?.into_iter().flat_map(|m| m.services.into_keys()));
+        names.extend(self.dir.service_names()?);
         let stopped = try_join_all(names.into_iter().map(|name| {
             let (runtime, report) = (runtime.as_ref(), &self.report);
             async move {
@@ -66,5 +70,14 @@ impl Lab {
         }
         let kept = (data == Data::Keep).then(|| self.dir.path().to_path_buf());
         Ok(Down { data: kept, stopped: stopped.into_iter().flatten().collect(), ..nothing })
+    }
+
+    /// Nothing in a manifest is needed to remove a lab: its services have folders of their own.
+    fn set_damaged_manifest_aside(&self) -> Result<(), LabError> {
+        let Err(error @ StateError::Damaged { .. }) = Manifest::load(&self.dir) else { return Ok(()) };
+        self.report.warn(format!("{error}; going by the folders of the services"));
+        let path = self.dir.manifest();
+        let aside = path.with_extension("json.damaged");
+        std::fs::rename(&path, aside).map_err(|source| LabError::File { operation: "rename", path, source })
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Before {
 
 impl Before {
     pub(super) async fn look(lab: &Lab, runtime: &dyn Runtime) -> Result<Self, LabError> {
-        let existed = lab.dir.manifest().exists();
+        let existed = lab.dir.manifest().exists() || !lab.dir.service_names()?.is_empty();
         let mut running = Vec::new();
         for service in lab.services() {
             if matches!(runtime.state(service.name()).await?, ServiceState::Running { .. }) {
