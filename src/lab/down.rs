@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::up::GRACE;
 use super::{Lab, LabError};
 use crate::report::Outcome;
-use crate::runtime::RuntimeError;
+use crate::runtime::{RuntimeError, ServiceState};
 use crate::state::{Manifest, StateError};
 
 /// What becomes of a lab's data.
@@ -52,10 +52,14 @@ impl Lab {
             let (runtime, report) = (runtime.as_ref(), &self.report);
             async move {
                 let work = async {
-                    let stopped = runtime.stop(&name, GRACE).await?;
-                    if data == Data::Remove {
+                    let stopped = if data == Data::Remove {
+                        // Data that goes needs no orderly end.
+                        let state = runtime.state(&name).await?;
                         runtime.remove(&name).await?;
-                    }
+                        matches!(state, ServiceState::Running { .. })
+                    } else {
+                        runtime.stop(&name, GRACE).await?
+                    };
                     let outcome = if stopped { Outcome::changed("") } else { Outcome::Unchanged };
                     Ok::<_, RuntimeError>((outcome, stopped))
                 };
