@@ -171,6 +171,9 @@ async fn lives_and_is_kept(engine: Engine, image: &str, seed: &str) {
     assert_eq!(database.scalar("SELECT body FROM notes").await.unwrap().as_deref(), Some(seed));
     database.execute("INSERT INTO notes VALUES ('mine')").await.unwrap();
     database.close().await;
+    let mounts = "{{range .Mounts}}{{.Name}} {{end}}";
+    let volumes = docker(&["inspect", "-f", mounts, &lab.container()]).unwrap();
+    assert!(volumes.split_whitespace().all(|name| name.starts_with("vaultlab-life-")), "{volumes}");
     let ports = docker(&["port", &lab.container()]).unwrap();
     assert!(ports.lines().all(|line| line.contains("-> 127.0.0.1:")), "{ports}");
 

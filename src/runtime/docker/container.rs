@@ -29,6 +29,9 @@ pub(super) struct Plan {
     pub cmd: Vec<String>,
     /// Volume and folder in the container.
     pub mounts: Vec<(String, String)>,
+    /// Folders the image declares as volumes. Those that nothing is mounted on are kept in memory:
+    /// else the engine would make a volume without a name, which nobody removes.
+    pub declared: Vec<String>,
     /// Path in the container and content.
     pub files: Vec<(String, String)>,
     /// Variables and files for the first start only; not part of the digest.
@@ -63,6 +66,8 @@ impl Plan {
             target: Some(target.clone()),
             ..Mount::default()
         });
+        let unused =
+            self.declared.iter().filter(|folder| !self.mounts.iter().any(|(_, target)| target == *folder));
         let mut labels = names.labels(Some(&self.service));
         labels.insert(SPEC_HASH.into(), self.digest());
         labels.insert(KIND.into(), self.kind.as_str().into());
@@ -78,6 +83,7 @@ impl Plan {
             host_config: Some(HostConfig {
                 port_bindings: Some(HashMap::from([(port, Some(vec![binding]))])),
                 mounts: Some(mounts.collect()),
+                tmpfs: Some(unused.map(|folder| (folder.clone(), String::new())).collect()),
                 network_mode: Some(names.network()),
                 ..HostConfig::default()
             }),
@@ -240,6 +246,7 @@ mod tests {
             env: vec!["A=b".into()],
             cmd: vec!["postgres".into()],
             mounts: vec![("v".into(), "/data".into())],
+            declared: vec!["/data".into(), "/unused".into()],
             files: vec![("/a".into(), "b".into())],
             first: First::default(),
             inner_port: 5432,
@@ -266,17 +273,19 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_published_on_the_loopback_only() {
+    fn ports_are_published_on_the_loopback_only_and_no_volume_is_without_a_name() {
         let dir = tempfile::tempdir().unwrap();
         let home = crate::state::Home::at(dir.path()).unwrap();
         let names = Names::of(&home, &home.lab("x").unwrap());
         let body = plan().body(&names, 4711);
-        let bindings = body.host_config.unwrap().port_bindings.unwrap();
+        let host = body.host_config.unwrap();
+        let bindings = host.port_bindings.unwrap();
         let binding = &bindings["5432/tcp"].as_ref().unwrap()[0];
         assert_eq!(
             (binding.host_ip.as_deref(), binding.host_port.as_deref()),
             (Some("127.0.0.1"), Some("4711"))
         );
         assert_eq!(bindings.len(), 1);
+        assert_eq!(host.tmpfs.unwrap().into_keys().collect::<Vec<_>>(), ["/unused"]);
     }
 }

@@ -276,6 +276,7 @@ impl DockerRuntime {
             cmd,
             mounts: vec![(self.names.volume(&spec.name, "data"), DATA.into())],
             files: Vec::new(),
+            declared: image.volumes.clone(),
             first: First::default(),
             inner_port: kind.usual_port(),
         }

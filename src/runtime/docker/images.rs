@@ -31,6 +31,8 @@ pub(super) struct Image {
     pub name: String,
     /// Digest of its content.
     pub id: String,
+    /// Folders it declares as volumes.
+    pub volumes: Vec<String>,
     labels: HashMap<String, String>,
     env: Vec<String>,
 }
@@ -153,6 +155,7 @@ async fn inspect(engine: &Engine, image: &ImageRef) -> Result<Option<Image>, Doc
         Image {
             id: found.id.unwrap_or_else(|| name.clone()),
             name,
+            volumes: config.volumes.unwrap_or_default(),
             labels: config.labels.unwrap_or_default(),
             env: config.env.unwrap_or_default(),
         }
@@ -209,6 +212,7 @@ mod tests {
         let mut image = Image {
             name: "r.io:1/openbao/openbao:2.4.1".into(),
             id: "sha256:0".into(),
+            volumes: Vec::new(),
             labels: HashMap::new(),
             env: vec!["PATH=/bin".into()],
         };

@@ -108,6 +108,7 @@ impl DockerRuntime {
                 (self.names.volume(name, "logs"), folder(flavour, "logs")),
             ],
             files: vec![(format!("{}/vaultlab.hcl", folder(flavour, "config")), text)],
+            declared: image.volumes.clone(),
             first: First::default(),
             inner_port: port,
         }
