@@ -93,7 +93,7 @@ fn logs(lab: &TestLab) {
         assert!(all.contains(service), "{service} is not in:\n{all}");
     }
     assert_eq!(lab.ok(&["logs", "notes-postgres", "-n", "1"]).lines().count(), 1);
-    lab.fails(5, &["logs", "nothing"]);
+    lab.fails(2, &["logs", "nothing"]);
     let mut follow =
         lab.command(&["logs", "-f", "notes-postgres"]).stdout(Stdio::piped()).spawn().expect("logs");
     let out = follow.stdout.take().expect("stdout");

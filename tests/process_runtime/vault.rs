@@ -53,6 +53,8 @@ async fn it_is_started_reused_restarted_after_a_kill_and_when_its_configuration_
     let place = Place::new();
     let lab = place.lab("vault");
     let mut spec = spec();
+    // A port of its own: the usual one may be another test's by the time of the restart.
+    spec.port = Some(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
     let first = up(&lab, &spec).await.unwrap();
     assert_eq!(
         (first.data, first.reused, first.flavour),
