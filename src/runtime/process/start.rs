@@ -11,7 +11,7 @@ use super::{ProcessRuntime, log};
 use crate::report::Outcome;
 use crate::runtime::RuntimeError;
 use crate::runtime::folder;
-use crate::runtime::ports::{holder, is_taken, listens};
+use crate::runtime::ports::{PortHold, holder, is_taken, listens};
 use crate::runtime::probe::{Ask, Probed};
 use crate::state::ServiceRecord;
 
@@ -20,6 +20,9 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How many log lines an error shows.
 pub(super) const LOG_LINES: usize = 20;
+
+/// How long a port may stay busy after its server was killed.
+const PORT_LINGERS: Duration = Duration::from_millis(500);
 
 /// How often another port is tried when a foreign program takes the chosen one at the last moment.
 pub(super) const PORT_ATTEMPTS: usize = 5;
@@ -60,6 +63,25 @@ pub(super) struct Wait<'a> {
 }
 
 impl ProcessRuntime {
+    /// Takes the port that was asked for. A server that was killed a moment ago holds its port until
+    /// its last thread has ended, so a busy one is tried again for a while.
+    async fn claim(&self, service: &str, port: u16) -> Result<PortHold, RuntimeError> {
+        let patience = Instant::now() + PORT_LINGERS;
+        loop {
+            match self.ports.claim(port) {
+                Ok(hold) => return Ok(hold),
+                Err(_) if Instant::now() < patience => tokio::time::sleep(PROBE_INTERVAL).await,
+                Err(_) => {
+                    return Err(RuntimeError::PortTaken {
+                        service: service.into(),
+                        port,
+                        holder: holder(port),
+                    });
+                }
+            }
+        }
+    }
+
     /// Starts a service and waits for it. What was started is written down before and after.
     pub(super) async fn start<T: Send>(
         &self,
@@ -71,20 +93,17 @@ impl ProcessRuntime {
         log::rotate(log).map_err(folder(name, "rename", log))?;
         let mut attempt = 1;
         loop {
-            let hold =
-                match &wish {
-                    PortWish::Exactly(port) => self.ports.claim(*port).map_err(|_| {
-                        RuntimeError::PortTaken { service: name.into(), port: *port, holder: holder(*port) }
-                    })?,
-                    PortWish::Rather(ports) => {
-                        self.ports.pick(ports.iter().copied()).map_err(|source| RuntimeError::Process {
-                            service: name.into(),
-                            operation: "find a port of 127.0.0.1 for",
-                            program: name.into(),
-                            source,
-                        })?
-                    }
-                };
+            let hold = match &wish {
+                PortWish::Exactly(port) => self.claim(name, *port).await?,
+                PortWish::Rather(ports) => {
+                    self.ports.pick(ports.iter().copied()).map_err(|source| RuntimeError::Process {
+                        service: name.into(),
+                        operation: "find a port of 127.0.0.1 for",
+                        program: name.into(),
+                        source,
+                    })?
+                }
+            };
             let port = hold.port;
             let launch = launch(port)?;
             (record.port, record.pid, record.started) = (port, None, None);
