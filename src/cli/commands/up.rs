@@ -31,9 +31,7 @@ fn text(summary: &UpSummary, selector: &str) -> String {
         format!("Lab {} is up; nothing to do ({}, {took:.1} s).", summary.lab, summary.runtime)
     };
     let vault = &summary.vault;
-    let flavour = vault.flavour.unwrap_or("Vault");
-    let mut rows =
-        vec![vec!["  vault".to_owned(), vault.address.clone(), format!("{flavour} {}", vault.version)]];
+    let mut rows = vec![vec!["  vault".to_owned(), vault.address.clone(), vault.version.clone()]];
     for database in &summary.databases {
         rows.push(vec![
             format!("  {}", database.name),
