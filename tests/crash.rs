@@ -10,10 +10,12 @@ use support::{TestLab, Up, databases, text};
 fn count_steps(lab: &TestLab) -> usize {
     let mut up: Up = lab.spawn_up();
     let mut steps = 0;
+    let mut told = Vec::new();
     while let Some(event) = up.next() {
         steps += usize::from(event["event"] == "step_finished");
+        told.push(event.to_string());
     }
-    assert!(up.child.wait().expect("wait").success());
+    assert!(up.child.wait().expect("wait").success(), "{}", told.join("\n"));
     lab.ok(&["down", "--volumes", "--progress", "quiet"]);
     lab.assert_gone();
     steps

@@ -124,12 +124,20 @@ impl ProcessRuntime {
             }
             let wait = Wait { service: name, child: name, identity, log, from, port, deadline };
             let ready = self.wait_ready(&wait, probe).await;
-            if let Err(RuntimeError::Exited { .. }) = &ready {
+            if let Err(error @ RuntimeError::Exited { .. }) = &ready {
                 self.ports.release(port);
                 record.pid = None;
                 record.started = None;
                 self.ledger.save_record(name, &record)?;
-                if is_taken(port) {
+                // A server that a killed vaultlab was about to start could not be seen before. By now
+                // it can, and it is what stood in the way.
+                if attempt < PORT_ATTEMPTS && self.clear_strays(name, &record).await? {
+                    attempt += 1;
+                    continue;
+                }
+                // Whoever took the port may be gone again; the server's own words stay.
+                let lost = |line: &String| line.to_ascii_lowercase().contains("address already in use");
+                if is_taken(port) || error.log().iter().any(lost) {
                     match wish {
                         PortWish::Exactly(port) => {
                             return Err(RuntimeError::PortTaken {

@@ -119,6 +119,24 @@ pub(super) fn remove_stale_pid_file(service: &str, data: &Path) -> Result<(), Ru
     }
 }
 
+impl ProcessRuntime {
+    /// Ends processes of the service that no record knows. Gives whether there were any.
+    pub(super) async fn clear_strays(
+        &self,
+        service: &str,
+        record: &ServiceRecord,
+    ) -> Result<bool, RuntimeError> {
+        let strays = self.orphans(service, record);
+        for stray in &strays {
+            drop(stray.signal(Signal::SIGKILL));
+        }
+        let data = self.places(service).data;
+        clear_leftovers(service, &data).await?;
+        remove_stale_pid_file(service, &data)?;
+        Ok(!strays.is_empty())
+    }
+}
+
 /// Ends the helper processes that a killed server left on its data. A new server on the same data
 /// would refuse to start beside them, or worse.
 pub(super) async fn clear_leftovers(service: &str, data: &Path) -> Result<(), RuntimeError> {
