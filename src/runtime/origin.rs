@@ -9,7 +9,7 @@ use crate::spec::model::DatabaseSpec;
 use crate::state::{Credentials, StateError, Visibility, read_json, write_json_unsynced};
 
 /// Raised when what a template holds changes in a way that the key's other parts do not show.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// Format of the file of an [`Origin`].
 const ORIGIN_VERSION: u32 = 1;

@@ -11,7 +11,6 @@ pub const SUPERUSER: &str = "postgres";
 pub const SETTINGS: &[(&str, &str)] = &[
     ("fsync", "off"),
     ("full_page_writes", "off"),
-    ("wal_level", "minimal"),
     ("max_wal_senders", "0"),
     ("shared_buffers", "32MB"),
     ("jit", "off"),

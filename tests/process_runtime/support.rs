@@ -38,6 +38,11 @@ impl Place {
         self.dir.path().into()
     }
 
+    /// How many templates there are, and folders of builds.
+    pub fn templates(&self) -> usize {
+        std::fs::read_dir(self.home().templates()).map_or(0, Iterator::count)
+    }
+
     pub fn lab(&self, name: &str) -> Lab {
         let home = self.home();
         let dir = home.lab(name).unwrap();

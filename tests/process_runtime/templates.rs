@@ -7,7 +7,7 @@ use vaultlab::database::{Login, try_login};
 use vaultlab::runtime::{DataOrigin, Runtime};
 use vaultlab::state::Credentials;
 
-use crate::support::{BOTH, POSTGRES, Place, alive, available, spec, superuser, target, up};
+use crate::support::{BOTH, Place, alive, available, spec, superuser, target, up};
 
 /// Every file below a folder with its content's length and time of change.
 fn listing(folder: &Path) -> Vec<(String, u64, std::time::SystemTime)> {
@@ -128,34 +128,41 @@ async fn two_labs_may_build_the_same_template_at_the_same_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_builder_left_is_removed_with_its_server() {
-    if !available(POSTGRES).await {
-        return;
-    }
-    let place = Place::new();
-    let templates = place.home().templates();
-    // No process has this pid: it is above what the system gives.
-    let data = templates.join(".build-4194999-left/data");
-    std::fs::create_dir_all(&data).unwrap();
-    let server = place.path().join("postgres");
-    std::fs::copy("/usr/bin/tail", &server).unwrap();
-    let mut orphan = Command::new(&server)
-        .args(["-f", "/dev/null"])
-        .arg(&data)
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+async fn what_a_killed_up_left_unfinished_is_made_anew() {
+    for engine in BOTH {
+        if !available(engine).await {
+            continue;
+        }
+        let place = Place::new();
+        let lab = place.lab("next");
+        let spec = spec(engine);
+        let service = lab.dir.service(&spec.name);
+        // A program that still initialises the data.
+        let partial = service.join("data.partial");
+        std::fs::create_dir_all(&partial).unwrap();
+        let mut orphan = Command::new("sleep").arg("60").current_dir(&partial).spawn().unwrap();
+        let first = lab.up(&spec).await.unwrap();
+        assert!(!partial.exists());
+        assert!(orphan.try_wait().unwrap().is_some(), "it still runs");
+        assert_eq!(first.data, DataOrigin::Fresh);
 
-    let lab = place.lab("next");
-    let spec = spec(POSTGRES);
-    lab.up(&spec).await.unwrap();
-    assert!(!data.exists());
-    assert!(orphan.try_wait().unwrap().is_some(), "its server still runs");
-    lab.runtime.remove(&spec.name).await.unwrap();
+        // A server that runs, on data without a seed, as after a kill while it was filled.
+        let mut root = superuser(&first, engine).await;
+        root.execute("DROP TABLE t").await.unwrap();
+        root.close().await;
+        std::fs::write(service.join("unfilled"), "").unwrap();
+        let second = up(&lab.reopened(), &spec).await.unwrap();
+        assert_eq!(second.data, DataOrigin::Template);
+        assert!(!second.reused && !service.join("unfilled").exists());
+        let mut root = superuser(&second, engine).await;
+        assert_eq!(root.scalar("SELECT COUNT(*) FROM t").await.unwrap().as_deref(), Some("2"));
+        root.close().await;
+        lab.runtime.remove(&spec.name).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_build_leaves_neither_processes_nor_files() {
+async fn an_interrupted_initialisation_leaves_no_process() {
     for engine in BOTH {
         if !available(engine).await {
             continue;
@@ -163,22 +170,28 @@ async fn an_interrupted_build_leaves_neither_processes_nor_files() {
         let place = Place::new();
         let lab = place.lab("interrupted");
         let spec = spec(engine);
-        let templates = place.home().templates();
-        let building = || templates.is_dir() && !names(&templates).is_empty();
+        let service = lab.dir.service(&spec.name);
+        let partial = service.join("data.partial");
         tokio::select! {
             _ = lab.up(&spec) => panic!("it was too fast to be interrupted"),
             () = async {
-                while !building() { tokio::time::sleep(std::time::Duration::from_millis(2)).await }
-                tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+                let begun = || partial.is_dir() && !names(&partial).is_empty();
+                while !begun() { tokio::time::sleep(std::time::Duration::from_millis(2)).await }
             } => {}
         }
-        assert!(names(&templates).is_empty(), "{:?}", names(&templates));
-        let folder = templates.display().to_string();
-        let pids = std::fs::read_dir("/proc").unwrap().flatten();
-        for pid in pids.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok()) {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            assert!(!(String::from_utf8_lossy(&line).contains(&folder) && alive(pid)), "{pid} still runs");
+        assert!(!place.home().templates().exists());
+        let began = std::time::Instant::now();
+        let running = || {
+            std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+                std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&service))
+                    && process.file_name().to_str().and_then(|pid| pid.parse().ok()).is_some_and(alive)
+            })
+        };
+        // A child of the killed program may take a moment.
+        while running() && began.elapsed().as_secs() < 10 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+        assert!(!running());
         up(&lab.reopened(), &spec).await.unwrap();
         lab.runtime.remove(&spec.name).await.unwrap();
     }

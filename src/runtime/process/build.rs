@@ -1,149 +1,211 @@
-//! Building the data folder that labs of one kind start from.
+//! Making a database's data, and keeping it as a template for the labs to come.
+//!
+//! The data is made where the lab needs it, by the server the lab goes on to use: nothing is copied and
+//! no server started that would only be stopped again. Until it is complete a file beside it says so;
+//! whoever finds that file after a crash begins anew.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
 
-use super::ProcessRuntime;
-use super::engine::{DatabaseProgram, Initialise, stop_signal};
-use super::identity::Identity;
-use super::programs::MysqlProgram;
-use super::spawn::{KillOnDrop, POLL, RunAs, describe};
-use super::start::{LOG_LINES, PORT_ATTEMPTS, Wait};
-use super::template::Build;
+use super::backup::blocking;
+use super::database::Started;
+use super::engine::{DatabaseProgram, Initialise};
+use super::spawn::RunAs;
+use super::start::{LOG_LINES, Start};
+use super::stop::clear_leftovers;
+use super::template::{Build, Pack};
+use super::{Places, ProcessRuntime};
 use crate::database::{Database, Target};
 use crate::runtime::ledger::{self, fresh, superuser};
 use crate::runtime::origin::Origin;
-use crate::runtime::ports::is_taken;
-use crate::runtime::probe::AskSql;
 use crate::runtime::{RuntimeError, folder};
-use crate::service::{Endpoint, Service};
+use crate::service::Endpoint;
 use crate::spec::model::DatabaseSpec;
 use crate::state::Credentials;
 
+/// Says, beside the data, that schema and seed are not in it yet.
+const UNFILLED: &str = "unfilled";
+
+/// How long a server whose data is not complete may take to end by itself.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+
 impl ProcessRuntime {
-    /// Initialises a server, gives it accounts, schema and seed, and keeps its data as a template.
-    pub(super) async fn build_template(
+    /// Removes what a killed `up` left unfinished.
+    pub(super) async fn discard_unfilled(&self, service: &str) -> Result<(), RuntimeError> {
+        let places = self.places(service);
+        let (partial, unfilled) = (places.partial(), places.root.join(UNFILLED));
+        if partial.is_dir() {
+            clear_leftovers(service, &partial).await?;
+            remove_folder(service, &partial)?;
+        }
+        if unfilled.exists() {
+            self.stop_service(service, GRACE).await?;
+            clear_leftovers(service, &places.data).await?;
+            remove_folder(service, &places.data)?;
+            fs::remove_file(&unfilled).map_err(folder(service, "remove", &unfilled))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the data of an empty server for the lab.
+    pub(super) async fn initialise(
         &self,
         spec: &DatabaseSpec,
         program: &DatabaseProgram,
         user: &RunAs,
         key: &str,
         deadline: Instant,
-    ) -> Result<PathBuf, RuntimeError> {
+    ) -> Result<(), RuntimeError> {
         let name = spec.name.as_str();
-        let templates = self.home.templates();
-        let build = Build::begin(&templates, user).map_err(folder(name, "create a folder in", &templates))?;
-        let log = build.path().join("build.log");
-        let (data, scratch) = (build.data(), build.path());
+        let places = self.places(name);
+        let (data, log) = (places.partial(), places.root.join("initialise.log"));
+        user.make_folder(&data).map_err(folder(name, "create the folder", &data))?;
         let superuser = fresh(superuser(spec.engine));
-        let initialise =
-            Initialise { service: name, data: &data, scratch, log: &log, user, superuser: &superuser };
+        let initialise = Initialise {
+            service: name,
+            data: &data,
+            scratch: &places.root,
+            log: &log,
+            user,
+            superuser: &superuser,
+        };
         let began = Instant::now();
-        tokio::time::timeout_at(deadline, program.initialise(&initialise)).await.map_err(|_| {
-            RuntimeError::Timeout {
+        let initialised = tokio::time::timeout_at(deadline, program.initialise(&initialise)).await;
+        let result = initialised.unwrap_or_else(|_| {
+            Err(RuntimeError::Timeout {
                 service: name.into(),
                 waited: began.elapsed(),
                 last: "its data was still being initialised".into(),
                 log: super::log::since(&log, 0, LOG_LINES),
-            }
-        })??;
-        self.fill_template(spec, program, &initialise, deadline).await?;
-        Origin::new(key, superuser).save(scratch)?;
+            })
+        });
         fs::remove_file(&log).map_err(folder(name, "remove", &log))?;
-        build.keep(key).map_err(folder(name, "rename the new template to", &templates.join(key)))
+        if let Err(error) = result {
+            remove_folder(name, &data)?;
+            return Err(error);
+        }
+        Origin::new(key, superuser).save(&places.root)?;
+        let unfilled = places.root.join(UNFILLED);
+        fs::write(&unfilled, "").map_err(folder(name, "write", &unfilled))?;
+        fs::rename(&data, &places.data).map_err(folder(name, "rename", &data))
     }
 
-    /// Starts the new server, gives it everything the lab file says, and stops it.
-    async fn fill_template(
+    /// Starts the server on the new data. On failure nothing of it is left.
+    pub(super) async fn start_fresh(
         &self,
         spec: &DatabaseSpec,
         program: &DatabaseProgram,
-        at: &Initialise<'_>,
-        deadline: Instant,
-    ) -> Result<(), RuntimeError> {
+        start: Start<'_>,
+        user: &RunAs,
+    ) -> Result<Started, RuntimeError> {
         let name = spec.name.as_str();
-        let first = first_sql(program, at)?;
-        let child = format!("{name} template");
-        // It must not outlive this build, however the build ends.
-        let _server = BuildServer { runtime: self, child: &child };
+        let places = self.places(name);
+        let superuser = &self
+            .template_superuser(name)?
+            .ok_or_else(|| RuntimeError::AccountsLost { service: name.into() })?;
+        let first = program.first(name, &places.root, superuser, user)?;
+        let launch = |port| Ok(program.launch(&places.data, port, user, first.as_slice()));
         let database = program.first_database();
-        let probe = AskSql { service: name, engine: spec.engine, database, accounts: vec![at.superuser] };
-        let mut attempt = 1;
-        let (wait, mut connection) = loop {
-            let hold = self.ports.pick([]).map_err(folder(name, "find a port of 127.0.0.1 for", at.data))?;
-            let port = hold.port;
-            let launch = program.launch(at.data, port, at.user, first.as_deref());
-            let from = super::log::length(at.log);
-            drop(hold);
-            let process = launch.spawn(at.log).map_err(|source| RuntimeError::Process {
-                service: name.into(),
-                operation: "start",
-                program: launch.program.display().to_string(),
-                source,
-            })?;
-            let identity = Identity::of(process.id());
-            self.children().insert(child.clone(), process);
-            let wait = Wait { service: name, child: &child, identity, log: at.log, from, port, deadline };
-            let ready = self.wait_ready(&wait, &probe).await;
-            self.ports.release(port);
-            match ready {
-                Ok((connection, _)) => break (wait, connection),
-                // Another program took the port after we had let go of it.
-                Err(RuntimeError::Exited { .. }) if attempt < PORT_ATTEMPTS && is_taken(port) => attempt += 1,
-                Err(e) => return Err(e),
-            }
-        };
+        let started = self.start_database(spec, &[superuser], database, start, launch).await;
         if let Some(first) = &first {
             fs::remove_file(first).map_err(folder(name, "remove", first))?;
         }
-        let filled = fill(spec, program, connection.as_mut(), wait.port, at.superuser).await;
-        connection.close().await;
-        // A server that died meanwhile says more than the connection that broke.
-        filled.map_err(|error| self.ended(&wait).unwrap_or(error))?;
-
-        if let Some(identity) = wait.identity {
-            let kind = Service::Database(spec.clone()).kind();
-            identity.signal(stop_signal(kind)).map_err(folder(name, "stop the server on", at.data))?;
+        if started.is_err() {
+            self.discard_unfilled(name).await?;
         }
-        loop {
-            match self.ended(&wait) {
-                // Only an orderly end leaves data that the next server starts on without a repair.
-                Some(RuntimeError::Exited { status, .. }) if status == describe(ExitStatus::default()) => {
-                    return Ok(());
-                }
-                Some(error) => return Err(error),
-                None if Instant::now() >= deadline => {
-                    let pid = wait.identity.map_or(0, |identity| identity.pid);
-                    return Err(RuntimeError::WillNotStop { service: name.into(), pid });
-                }
-                None => tokio::time::sleep(POLL).await,
+        started
+    }
+
+    /// Gives the new server everything the lab file says, and keeps its data as a template.
+    /// On failure nothing of it is left.
+    pub(super) async fn fill(
+        &self,
+        spec: &DatabaseSpec,
+        program: &DatabaseProgram,
+        key: &str,
+        started: Started,
+        restart: Start<'_>,
+        user: &RunAs,
+    ) -> Result<Started, RuntimeError> {
+        let name = spec.name.as_str();
+        let filled = self.fill_and_keep(spec, program, key, started, restart, user).await;
+        match filled {
+            Ok(started) => {
+                let unfilled = self.places(name).root.join(UNFILLED);
+                fs::remove_file(&unfilled).map_err(folder(name, "remove", &unfilled))?;
+                Ok(started)
+            }
+            Err(error) => {
+                self.discard_unfilled(name).await?;
+                Err(error)
             }
         }
     }
-}
 
-/// Ends the server of a build when dropped.
-struct BuildServer<'a> {
-    runtime: &'a ProcessRuntime,
-    child: &'a str,
-}
+    async fn fill_and_keep(
+        &self,
+        spec: &DatabaseSpec,
+        program: &DatabaseProgram,
+        key: &str,
+        mut started: Started,
+        restart: Start<'_>,
+        user: &RunAs,
+    ) -> Result<Started, RuntimeError> {
+        let name = spec.name.as_str();
+        let (places, templates) = (self.places(name), self.home.templates());
+        let origin =
+            Origin::load(&places.root)?.ok_or_else(|| RuntimeError::AccountsLost { service: name.into() })?;
+        let filled =
+            fill(spec, program, started.connection.as_mut(), started.record.port, &origin.superuser).await;
+        // A server that died meanwhile says more than the connection that broke.
+        filled.map_err(|error| {
+            self.ended(&started.wait(name, &places.log, restart.deadline)).unwrap_or(error)
+        })?;
 
-impl Drop for BuildServer<'_> {
-    fn drop(&mut self) {
-        drop(self.runtime.children().remove(self.child).map(KillOnDrop));
+        let build = Build::begin(&templates).map_err(folder(name, "create a folder in", &templates))?;
+        origin.save(build.path())?;
+        let archive = build.archive();
+        let started = match program {
+            DatabaseProgram::Postgres(program) => {
+                let connection = started.connection.as_mut();
+                program.back_up(name, connection, &places.data, &archive).await?;
+                started
+            }
+            DatabaseProgram::Mysql(_) => {
+                // Its files are only good when it has ended.
+                started.connection.close().await;
+                self.stop_service(name, restart.deadline - Instant::now()).await?;
+                let (from, to) = (places.data.clone(), archive.clone());
+                blocking(move || pack_all(&from, &to)).await.map_err(folder(name, "write", &archive))?;
+                let launch = |port| Ok(program.launch(&places.data, port, user, &[]));
+                self.start_database(spec, &[&origin.superuser], &spec.database, restart, launch).await?
+            }
+        };
+        build.keep(key).map_err(folder(name, "rename the new template to", &templates.join(key)))?;
+        Ok(started)
     }
 }
 
-/// Writes the SQL that a new MySQL or MariaDB runs before it answers anyone.
-fn first_sql(program: &DatabaseProgram, at: &Initialise<'_>) -> Result<Option<PathBuf>, RuntimeError> {
-    let DatabaseProgram::Mysql(_) = program else { return Ok(None) };
-    let path = at.scratch.join("first.sql");
-    let sql = MysqlProgram::first_sql(at.superuser);
-    at.user.write_file(&path, sql.as_bytes()).map_err(folder(at.service, "write", &path))?;
-    Ok(Some(path))
+impl Places {
+    /// Where data is while it is being made or copied.
+    pub(super) fn partial(&self) -> PathBuf {
+        self.root.join("data.partial")
+    }
+}
+
+fn pack_all(data: &Path, archive: &Path) -> std::io::Result<()> {
+    let mut pack = Pack::begin(archive, data)?;
+    pack.add(&|_| true)?;
+    pack.finish()
+}
+
+fn remove_folder(service: &str, path: &Path) -> Result<(), RuntimeError> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(folder(service, "remove", path)(e)),
+        _ => Ok(()),
+    }
 }
 
 /// [`ledger::fill`], once nobody else can get in.

@@ -1,23 +1,47 @@
 //! Bringing up a database: from a template, or on the lab's own data.
 
 use std::fs;
+use std::path::Path;
 
 use tokio::time::Instant;
 
 use super::engine::DatabaseProgram;
 use super::identity::Identity;
-use super::spawn::{RunAs, make_passable};
+use super::spawn::{Launch, RunAs, make_passable};
 use super::start::{PortWish, Start, Wait, ended_is_none};
 use super::stop::{clear_leftovers, remove_stale_pid_file};
 use super::template;
 use super::{Places, ProcessRuntime};
+use crate::database::Database;
 use crate::report::{Outcome, Report};
-use crate::runtime::origin::{self, ORIGIN, Origin};
+use crate::runtime::origin::{self, ORIGIN};
 use crate::runtime::probe::AskSql;
 use crate::runtime::{DataOrigin, Running, RuntimeError, folder};
 use crate::service::{Endpoint, Service};
 use crate::spec::model::DatabaseSpec;
 use crate::state::{Credentials, DatabaseAccounts, ServiceRecord};
+
+/// A server that was started and answers.
+pub(super) struct Started {
+    pub connection: Box<dyn Database>,
+    /// Which of the accounts it took.
+    pub account: usize,
+    pub record: ServiceRecord,
+    /// Length of its log before it was started.
+    from: u64,
+}
+
+impl Started {
+    /// To learn how it ended.
+    pub fn wait<'a>(&self, service: &'a str, log: &'a Path, deadline: Instant) -> Wait<'a> {
+        let identity = match (self.record.pid, self.record.started) {
+            (Some(pid), Some(started)) => Some(Identity { pid, started }),
+            _ => None,
+        };
+        let Self { from, .. } = *self;
+        Wait { service, child: service, identity, log, from, port: self.record.port, deadline }
+    }
+}
 
 impl ProcessRuntime {
     pub(super) async fn ensure_database(
@@ -28,6 +52,8 @@ impl ProcessRuntime {
     ) -> Result<Running, RuntimeError> {
         let name = spec.name.as_str();
         let (step, title) = (format!("start {name}"), format!("Starting {name}"));
+        let places = self.places(name);
+        self.discard_unfilled(name).await?;
         let record = self.ledger.record(name)?;
         if let Some(record) = &record
             && let Some(process) = self.process_of(name, record)
@@ -51,7 +77,6 @@ impl ProcessRuntime {
         let program = DatabaseProgram::find(&self.programs, spec).await?;
         let user = RunAs::for_kind(Service::Database(spec.clone()).kind());
         let key = origin::key(spec, &program.product(), &program.flags());
-        let places = self.places(name);
         for passable in [self.lab.services(), &places.root] {
             make_passable(passable).map_err(folder(name, "create the folder", passable))?;
         }
@@ -71,29 +96,69 @@ impl ProcessRuntime {
             // wait for that data.
             self.ledger.plan_accounts(spec)?;
             let template = self.home.templates().join(&key);
-            let origin = if Origin::load(&template)?.is_some() {
+            let origin = if template.join(template::ARCHIVE).is_file() {
                 DataOrigin::Template
             } else {
                 after.push(initialise.as_str());
                 let title = format!("Initialising {name} with {}", program.product());
-                let build = async {
-                    self.build_template(spec, &program, &user, &key, deadline).await?;
+                let make = async {
+                    self.initialise(spec, &program, &user, &key, deadline).await?;
                     Ok::<_, RuntimeError>((Outcome::changed(program.product()), ()))
                 };
-                report.step(&initialise, &title, &[], build).await?;
+                report.step(&initialise, &title, &[], make).await?;
                 DataOrigin::Fresh
             };
             (origin, key)
         };
 
-        let start = async {
-            if data != DataOrigin::Kept {
+        let kind = Service::Database(spec.clone()).kind();
+        let usual = [record.map_or(0, |record| record.port), kind.usual_port()];
+        let start = Start {
+            name,
+            log: &places.log,
+            port: spec.port.map_or_else(|| PortWish::Rather(usual.to_vec()), PortWish::Exactly),
+            record: ServiceRecord {
+                kind: kind.as_str().into(),
+                program: program.path().into(),
+                program_version: program.product(),
+                port: 0,
+                pid: None,
+                started: None,
+                template: Some(key.clone()),
+            },
+            deadline,
+        };
+        let outcome =
+            |running: &Running| Outcome::changed(format!("{} at {}", running.version, running.endpoint));
+        clear_leftovers(name, &places.data).await?;
+        if data == DataOrigin::Fresh {
+            let starting = async {
+                let started = self.start_fresh(spec, &program, start.clone(), &user).await?;
+                Ok::<_, RuntimeError>((Outcome::changed(program.product()), started))
+            };
+            let started = report.step(&step, &title, &after, starting).await?;
+            let title = format!("Filling {name} with its schema and seed");
+            let filling = async {
+                let started = self.fill(spec, &program, &key, started, start.clone(), &user).await?;
+                let running = self.settle(spec, started, false, data).await?;
+                Ok((outcome(&running), running))
+            };
+            return report.step(&format!("fill {name}"), &title, &[&step], filling).await;
+        }
+        let starting = async {
+            if data == DataOrigin::Template {
                 self.take_template(spec, &key, &places, &user).await?;
             }
-            let running = self.start_database(spec, &program, &user, key, data, record, deadline).await?;
-            Ok((Outcome::changed(format!("{} at {}", running.version, running.endpoint)), running))
+            remove_stale_pid_file(name, &places.data)?;
+            let (accounts, template) = (self.accounts_of(spec)?, self.template_superuser(name)?);
+            let accounts = known(&accounts, template.as_ref());
+            let launch = |port| Ok(program.launch(&places.data, port, &user, &[]));
+            let started = self.start_database(spec, &accounts, &spec.database, start.clone(), launch).await?;
+            let own = started.account + 1 == accounts.len();
+            let running = self.settle(spec, started, own, data).await?;
+            Ok((outcome(&running), running))
         };
-        report.step(&step, &title, &after, start).await
+        report.step(&step, &title, &after, starting).await
     }
 
     /// A server that runs already: it still has to answer.
@@ -114,7 +179,8 @@ impl ProcessRuntime {
         }
         let mut accounts = self.accounts_of(spec)?;
         let template = self.template_superuser(name)?;
-        let probe = ask(spec, &accounts, template.as_ref());
+        let known = known(&accounts, template.as_ref());
+        let probe = ask(spec, &spec.database, &known);
         let wait = Wait {
             service: name,
             child: name,
@@ -125,7 +191,8 @@ impl ProcessRuntime {
             deadline,
         };
         let (mut connection, account) = self.wait_ready(&wait, &probe).await?;
-        let own = account + 1 == probe.accounts.len();
+        let own = account + 1 == known.len();
+        drop(known);
         self.apply_accounts(name, &mut accounts, connection.as_mut(), own).await?;
         connection.close().await;
         let running = self.running(spec, &record, accounts, true, DataOrigin::Kept);
@@ -133,47 +200,33 @@ impl ProcessRuntime {
         Ok((outcome, running))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of it was worked out by the one caller")]
-    async fn start_database(
+    /// Starts the server and logs in with the first of `accounts` that it takes.
+    pub(super) async fn start_database(
         &self,
         spec: &DatabaseSpec,
-        program: &DatabaseProgram,
-        user: &RunAs,
-        key: String,
+        accounts: &[&Credentials],
+        database: &str,
+        start: Start<'_>,
+        launch: impl Fn(u16) -> Result<Launch, RuntimeError> + Send + Sync,
+    ) -> Result<Started, RuntimeError> {
+        let from = super::log::length(start.log);
+        let ((connection, account), record) =
+            self.start(start, launch, &ask(spec, database, accounts)).await?;
+        Ok(Started { connection, account, record, from })
+    }
+
+    /// Gives the lab its own passwords.
+    async fn settle(
+        &self,
+        spec: &DatabaseSpec,
+        mut started: Started,
+        own: bool,
         data: DataOrigin,
-        earlier: Option<ServiceRecord>,
-        deadline: Instant,
     ) -> Result<Running, RuntimeError> {
-        let name = spec.name.as_str();
-        let places = self.places(name);
-        clear_leftovers(name, &places.data).await?;
-        remove_stale_pid_file(name, &places.data)?;
         let mut accounts = self.accounts_of(spec)?;
-        let template = self.template_superuser(name)?;
-        let kind = Service::Database(spec.clone()).kind();
-        let usual = [earlier.map_or(0, |record| record.port), kind.usual_port()];
-        let start = Start {
-            name,
-            log: &places.log,
-            port: spec.port.map_or_else(|| PortWish::Rather(usual.to_vec()), PortWish::Exactly),
-            record: ServiceRecord {
-                kind: kind.as_str().into(),
-                program: program.path().into(),
-                program_version: program.product(),
-                port: 0,
-                pid: None,
-                started: None,
-                template: Some(key),
-            },
-            deadline,
-        };
-        let launch = |port| Ok(program.launch(&places.data, port, user, None));
-        let probe = ask(spec, &accounts, template.as_ref());
-        let ((mut connection, account), record) = self.start(start, launch, &probe).await?;
-        let own = account + 1 == probe.accounts.len();
-        self.apply_accounts(name, &mut accounts, connection.as_mut(), own).await?;
-        connection.close().await;
-        Ok(self.running(spec, &record, accounts, false, data))
+        self.apply_accounts(&spec.name, &mut accounts, started.connection.as_mut(), own).await?;
+        started.connection.close().await;
+        Ok(self.running(spec, &started.record, accounts, false, data))
     }
 
     fn accounts_of(&self, spec: &DatabaseSpec) -> Result<DatabaseAccounts, RuntimeError> {
@@ -214,16 +267,10 @@ impl ProcessRuntime {
     ) -> Result<(), RuntimeError> {
         let name = spec.name.as_str();
         let template = self.home.templates().join(key);
-        let partial = places.root.join("data.partial");
+        let partial = places.partial();
         let copied = {
-            let (from, to, user) = (template.join("data"), partial.clone(), user.clone());
-            tokio::task::spawn_blocking(move || {
-                match fs::remove_dir_all(&to) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                }
-                template::copy_data(&from, &to, &user)
-            })
+            let (from, to, user) = (template.join(template::ARCHIVE), partial.clone(), user.clone());
+            tokio::task::spawn_blocking(move || template::unpack(&from, &to, &user))
         };
         let origin = places.root.join(ORIGIN);
         fs::copy(template.join(ORIGIN), &origin).map_err(folder(
@@ -238,7 +285,7 @@ impl ProcessRuntime {
         ))?;
         copied.await.map_err(std::io::Error::other).and_then(|copied| copied).map_err(folder(
             name,
-            "copy the template to",
+            "unpack the template to",
             &partial,
         ))?;
         fs::rename(&partial, &places.data).map_err(folder(name, "rename", &partial))
@@ -256,18 +303,12 @@ fn warn_if_changed(spec: &DatabaseSpec, made_of: Option<&str>, report: &Report) 
     }
 }
 
-/// The probe of a database that is the lab's, whose own account is the last. Until the lab's own passwords are known to be set, the
-/// template's may still hold: that is the likelier one right after the copy.
-fn ask<'a>(
-    spec: &'a DatabaseSpec,
-    accounts: &'a DatabaseAccounts,
-    template: Option<&'a Credentials>,
-) -> AskSql<'a> {
-    let template = template.filter(|_| !accounts.applied);
-    AskSql {
-        service: &spec.name,
-        engine: spec.engine,
-        database: &spec.database,
-        accounts: template.into_iter().chain([&accounts.superuser]).collect(),
-    }
+/// The superusers that may hold, the lab's own last. Until the lab's own passwords are known to be set,
+/// the template's may still hold: that is the likelier one right after the copy.
+fn known<'a>(accounts: &'a DatabaseAccounts, template: Option<&'a Credentials>) -> Vec<&'a Credentials> {
+    template.filter(|_| !accounts.applied).into_iter().chain([&accounts.superuser]).collect()
+}
+
+fn ask<'a>(spec: &'a DatabaseSpec, database: &'a str, accounts: &[&'a Credentials]) -> AskSql<'a> {
+    AskSql { service: &spec.name, engine: spec.engine, database, accounts: accounts.to_vec() }
 }

@@ -114,8 +114,24 @@ impl DatabaseProgram {
         }
     }
 
-    /// The server on this data and port. `first` is SQL to run before it answers anyone (MySQL only).
-    pub fn launch(&self, data: &Path, port: u16, user: &RunAs, first: Option<&Path>) -> Launch {
+    /// Writes the SQL that a new MySQL or MariaDB runs before it answers anyone.
+    pub fn first(
+        &self,
+        service: &str,
+        scratch: &Path,
+        superuser: &Credentials,
+        user: &RunAs,
+    ) -> Result<Option<PathBuf>, RuntimeError> {
+        let Self::Mysql(_) = self else { return Ok(None) };
+        let path = scratch.join("first.sql");
+        let sql = MysqlProgram::first_sql(superuser);
+        user.write_file(&path, sql.as_bytes()).map_err(folder(service, "write", &path))?;
+        Ok(Some(path))
+    }
+
+    /// The server on this data and port; `first` are files of SQL to run before it answers anyone
+    /// (MySQL only).
+    pub fn launch(&self, data: &Path, port: u16, user: &RunAs, first: &[PathBuf]) -> Launch {
         let args = match self {
             Self::Postgres(_) => {
                 let own = [
@@ -133,7 +149,7 @@ impl DatabaseProgram {
             Self::Mysql(program) => {
                 let mut args = program.server_args(data);
                 args.extend([format!("--port={port}").into(), "--bind-address=127.0.0.1".into()]);
-                args.extend(first.map(|file| with_path("--init-file=", file)));
+                args.extend(first.iter().map(|file| with_path("--init-file=", file)));
                 args
             }
         };

@@ -5,6 +5,7 @@
 //! configuration. What runs is known from the lab's manifest, by pid and start time.
 
 mod accounts;
+mod backup;
 mod build;
 mod database;
 mod engine;

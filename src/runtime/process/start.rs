@@ -41,6 +41,7 @@ pub(super) enum PortWish {
 }
 
 /// A service to bring up.
+#[derive(Clone)]
 pub(super) struct Start<'a> {
     pub name: &'a str,
     pub log: &'a Path,

@@ -1,18 +1,19 @@
 //! Initialised data folders that labs start from.
 //!
-//! A template is a folder `templates/KEY` with the data of a server that was stopped in an orderly
-//! way and a file with the password its superuser has in it. It is built beside its place and
-//! renamed, so several vaultlabs may build the same one at the same time: the first one wins.
+//! A template is a folder `templates/KEY` with an archive of a server's data and a file with the
+//! password its superuser has in it. It is built beside its place and renamed, so several vaultlabs
+//! may build the same one at the same time: the first one wins.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::identity::{self, Identity};
-use super::spawn::{RunAs, make_passable};
+use super::identity::Identity;
+use super::spawn::RunAs;
 use crate::runtime::origin::ORIGIN;
 
 /// A template in the making; removed when dropped before it is [kept](Build::keep).
@@ -24,17 +25,17 @@ pub(super) struct Build {
 
 const BUILD_PREFIX: &str = ".build-";
 
+/// A template's data.
+pub(super) const ARCHIVE: &str = "data.tar";
+
 impl Build {
-    /// A new folder to build in. What builders left behind that were killed is removed, their
-    /// servers with it.
-    pub fn begin(templates: &Path, user: &RunAs) -> std::io::Result<Self> {
-        make_passable(templates)?;
+    /// A new folder to build in. What builders left behind that were killed is removed.
+    pub fn begin(templates: &Path) -> std::io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(templates)?;
         remove_abandoned(templates);
         let folder = tempfile::Builder::new()
             .prefix(&format!("{BUILD_PREFIX}{}-", std::process::id()))
             .tempdir_in(templates)?;
-        make_passable(folder.path())?;
-        user.make_folder(&folder.path().join("data"))?;
         Ok(Self { folder, templates: templates.into() })
     }
 
@@ -42,8 +43,8 @@ impl Build {
         self.folder.path()
     }
 
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+    pub fn archive(&self) -> PathBuf {
+        self.folder.path().join(ARCHIVE)
     }
 
     /// Puts the finished template in its place, or drops it when another builder was faster.
@@ -70,26 +71,111 @@ fn remove_abandoned(templates: &Path) {
         if builder.is_none_or(|pid: u32| Identity::of(pid).is_some()) {
             continue;
         }
-        let servers = ["postgres", "initdb", "mariadbd", "mysqld"];
-        for process in identity::find(&servers, entry.path().join("data").as_os_str()) {
-            drop(process.signal(nix::sys::signal::Signal::SIGKILL));
-        }
         // Another vaultlab may be removing it too; what stays is tried again next time.
         drop(fs::remove_dir_all(entry.path()));
     }
 }
 
-/// Copies a data folder for `user`. Files are cloned where the file system can.
-pub(super) fn copy_data(from: &Path, to: &Path, user: &RunAs) -> std::io::Result<()> {
+/// Writes a data folder into an archive, one file instead of a thousand: making files is what costs.
+pub(super) struct Pack {
+    archive: tar::Builder<BufWriter<File>>,
+    data: PathBuf,
+}
+
+impl Pack {
+    /// A new archive, only for us to read, of the folder `data`.
+    pub fn begin(archive: &Path, data: &Path) -> std::io::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(archive)?;
+        let archive = tar::Builder::new(BufWriter::with_capacity(1 << 20, file));
+        Ok(Self { archive, data: data.into() })
+    }
+
+    /// Adds the folders and files below the data folder for which `wanted` says so. One that is gone
+    /// meanwhile is left out, one that grows meanwhile is cut: a server that runs does both.
+    pub fn add(&mut self, wanted: &dyn Fn(&Path) -> bool) -> std::io::Result<()> {
+        self.add_folder(Path::new(""), wanted)
+    }
+
+    fn add_folder(&mut self, folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> std::io::Result<()> {
+        let mut entries: Vec<_> = fs::read_dir(self.data.join(folder))?.collect::<Result<_, _>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = folder.join(entry.file_name());
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                if wanted(&path) {
+                    let mut header = tar::Header::new_gnu();
+                    header.set_entry_type(tar::EntryType::Directory);
+                    header.set_mode(entry.metadata()?.permissions().mode() & 0o7777);
+                    header.set_size(0);
+                    self.archive.append_data(&mut header, &path, std::io::empty())?;
+                }
+                self.add_folder(&path, wanted)?;
+            } else if kind.is_file() && wanted(&path) {
+                let file = match File::open(entry.path()) {
+                    Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                    opened => opened?,
+                };
+                let meta = file.metadata()?;
+                let mut header = tar::Header::new_gnu();
+                header.set_mode(meta.permissions().mode() & 0o7777);
+                header.set_size(meta.len());
+                // Zeros make up for what was cut off meanwhile.
+                let content = file.chain(std::io::repeat(0)).take(meta.len());
+                self.archive.append_data(&mut header, &path, content)?;
+            }
+            // Sockets and the like belong to the server that runs.
+        }
+        Ok(())
+    }
+
+    /// Adds a file that is not in the folder.
+    pub fn add_file(&mut self, name: &str, content: &[u8]) -> std::io::Result<()> {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o600);
+        header.set_size(content.len() as u64);
+        self.archive.append_data(&mut header, name, content)
+    }
+
+    pub fn finish(self) -> std::io::Result<()> {
+        self.archive.into_inner()?.into_inner().map(drop).map_err(std::io::IntoInnerError::into_error)
+    }
+}
+
+/// A file of an archive.
+struct Packed {
+    to: PathBuf,
+    mode: u32,
+    offset: u64,
+    length: u64,
+}
+
+/// Unpacks an archive into a new folder `to`, for `user`.
+pub(super) fn unpack(archive: &Path, to: &Path, user: &RunAs) -> std::io::Result<()> {
+    let source = File::open(archive)?;
+    let folder = |path: &Path, mode| {
+        fs::DirBuilder::new().mode(mode).create(path)?;
+        user.own(path)
+    };
+    folder(to, 0o700)?;
     let mut files = Vec::new();
-    copy_folders(from, to, user, &mut files)?;
+    for entry in tar::Archive::new(&source).entries_with_seek()? {
+        let entry = entry?;
+        let (to, mode) = (to.join(entry.path()?), entry.header().mode()?);
+        if entry.header().entry_type().is_dir() {
+            folder(&to, mode)?;
+        } else {
+            files.push(Packed { to, mode, offset: entry.raw_file_position(), length: entry.size() });
+        }
+    }
     // Two workers: it is as much waiting for the file system as work.
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((from, to)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(e) = copy_file(from, to, user) {
+                let mut buffer = vec![0; 1 << 16];
+                while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(e) = unpack_file(&source, file, user, &mut buffer) {
                         *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
                         next.store(files.len(), Ordering::Relaxed);
                     }
@@ -100,33 +186,16 @@ pub(super) fn copy_data(from: &Path, to: &Path, user: &RunAs) -> std::io::Result
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-fn copy_folders(
-    from: &Path,
-    to: &Path,
-    user: &RunAs,
-    files: &mut Vec<(PathBuf, PathBuf)>,
-) -> std::io::Result<()> {
-    let mode = fs::metadata(from)?.permissions().mode() & 0o7777;
-    fs::DirBuilder::new().mode(mode).create(to)?;
-    user.own(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            copy_folders(&source, &target, user, files)?;
-        } else if kind.is_file() {
-            files.push((source, target));
-        }
-        // Sockets and the like belong to a server that has ended.
+fn unpack_file(source: &File, file: &Packed, user: &RunAs, buffer: &mut [u8]) -> std::io::Result<()> {
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&file.to)?;
+    let mut done = 0;
+    while done < file.length {
+        let wanted = usize::try_from(file.length - done).unwrap_or(usize::MAX).min(buffer.len());
+        source.read_exact_at(&mut buffer[..wanted], file.offset + done)?;
+        target.write_all(&buffer[..wanted])?;
+        done += wanted as u64;
     }
-    Ok(())
-}
-
-fn copy_file(from: &Path, to: &Path, user: &RunAs) -> std::io::Result<()> {
-    // Clones, or copies within the kernel, and keeps the mode.
-    fs::copy(from, to)?;
-    if user.switches() { user.own_file(&File::open(to)?) } else { Ok(()) }
+    user.own_file(&target)
 }
 
 #[cfg(test)]
@@ -136,32 +205,49 @@ mod tests {
     use crate::state::Credentials;
 
     #[test]
-    fn data_is_copied_with_its_modes_and_a_failure_is_told() {
+    fn data_is_packed_with_its_modes_and_a_failure_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let user = RunAs::for_kind(crate::service::ServiceKind::Postgres);
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        fs::create_dir_all(from.join("a/b")).unwrap();
+        let deep = "b".repeat(90);
+        fs::create_dir_all(from.join("a").join(&deep)).unwrap();
         for i in 0..40 {
-            fs::write(from.join(format!("a/b/{i}")), vec![i; 10_000]).unwrap();
+            fs::write(from.join(format!("a/{deep}/file-{i}")), vec![i; 100_000]).unwrap();
         }
-        fs::set_permissions(from.join("a/b/7"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(from.join("empty"), "").unwrap();
+        fs::write(from.join("server.pid"), "1").unwrap();
+        fs::set_permissions(from.join(format!("a/{deep}/file-7")), fs::Permissions::from_mode(0o600))
+            .unwrap();
         fs::set_permissions(from.join("a"), fs::Permissions::from_mode(0o700)).unwrap();
-        copy_data(&from, &to, &user).unwrap();
+        let archive = dir.path().join("data.tar");
+        let mut pack = Pack::begin(&archive, &from).unwrap();
+        pack.add(&|path| path != Path::new("server.pid")).unwrap();
+        pack.add_file("label", b"text").unwrap();
+        pack.finish().unwrap();
+        assert_eq!(fs::metadata(&archive).unwrap().permissions().mode() & 0o777, 0o600);
+
+        unpack(&archive, &to, &user).unwrap();
         for i in 0..40 {
-            assert_eq!(fs::read(to.join(format!("a/b/{i}"))).unwrap(), vec![i; 10_000]);
+            assert_eq!(fs::read(to.join(format!("a/{deep}/file-{i}"))).unwrap(), vec![i; 100_000]);
         }
+        assert_eq!(fs::read(to.join("empty")).unwrap(), b"");
+        assert_eq!(fs::read(to.join("label")).unwrap(), b"text");
+        assert!(!to.join("server.pid").exists());
         let mode = |path: &str| fs::metadata(to.join(path)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode("a"), mode("a/b/7")), (0o700, 0o600));
-        assert!(copy_data(&from, &to, &user).is_err(), "the target is there already");
+        assert_eq!((mode("a"), mode(&format!("a/{deep}/file-7"))), (0o700, 0o600));
+        assert!(unpack(&archive, &to, &user).is_err(), "the target is there already");
+
+        let cut = fs::metadata(&archive).unwrap().len() / 2;
+        OpenOptions::new().write(true).open(&archive).unwrap().set_len(cut).unwrap();
+        assert!(unpack(&archive, &dir.path().join("cut"), &user).is_err(), "the archive was cut off");
     }
 
     #[test]
     fn the_first_of_two_builders_wins_and_the_dead_ones_folder_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let user = RunAs::for_kind(crate::service::ServiceKind::Postgres);
         let dead = dir.path().join(".build-4194999-x");
         fs::create_dir(&dead).unwrap();
-        let builds = [Build::begin(dir.path(), &user).unwrap(), Build::begin(dir.path(), &user).unwrap()];
+        let builds = [Build::begin(dir.path()).unwrap(), Build::begin(dir.path()).unwrap()];
         assert!(!dead.exists());
         let mut places = Vec::new();
         for (build, name) in builds.into_iter().zip(["first", "second"]) {
