@@ -343,6 +343,7 @@ async fn vault_runs_in_production_mode_and_keeps_its_data() {
         key_shares: 1,
         key_threshold: 1,
         audit: None,
+        keep_root_token: false,
         port: None,
     });
     let up = async || {

@@ -165,3 +165,27 @@ fn names_that_are_not_there_are_told_with_those_that_are() {
     assert!(lab.fails(2, &["nonsense"]).contains("unrecognized subcommand"));
     assert!(lab.fails(11, &["exec", "--", "/no/such/program"]).contains("/no/such/program"));
 }
+
+#[test]
+fn programs_that_ask_for_json_get_errors_as_json_too() {
+    let lab = TestLab::new("json-error");
+    let error = |code: i32, arguments: &[&str]| -> serde_json::Value {
+        let output = lab.run(&[&["--output", "json"], arguments].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("error"), "people see it as well: {arguments:?}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(told["error"]["exit_code"], code);
+        told["error"].clone()
+    };
+    let not_up = error(9, &["creds", "app"]);
+    assert!(not_up["message"].as_str().unwrap().contains("is not running"), "{not_up}");
+    assert_eq!(not_up["next"], format!("vaultlab --name {} up", lab.name));
+    let typo = error(2, &["craeds"]);
+    assert!(typo["message"].as_str().unwrap().starts_with("unrecognized subcommand"), "{typo}");
+    lab.write("vaultlab.yaml", "nonsense: true\n");
+    assert!(error(3, &["up"])["message"].as_str().unwrap().contains("vaultlab.yaml:1"));
+    std::fs::remove_file(lab.folder.path().join("vaultlab.yaml")).expect("the file");
+    // There standard output is the program's.
+    let output = lab.run(&["--output", "json", "exec", "--", "true"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(9), 0));
+}

@@ -57,7 +57,7 @@ fn an_edited_lab_file_is_followed_and_what_it_dropped_is_removed() {
 
     // What somebody else wrote is theirs.
     let foreign = r#"curl -sf -H "X-Vault-Token: $VAULT_TOKEN" -X POST -d '{"policy":"path \"x\" { capabilities = [\"read\"] }"}' $VAULT_ADDR/v1/sys/policies/acl/theirs"#;
-    lab.ok(&["exec", "--", "sh", "-c", foreign]);
+    lab.ok(&["exec", "--root", "--", "sh", "-c", foreign]);
 
     lab.write("vaultlab.yaml", &lab_file("2m", ""));
     let changed = lab.json(&["up"]);
@@ -74,7 +74,7 @@ fn an_edited_lab_file_is_followed_and_what_it_dropped_is_removed() {
             test "$(curl -s -o /dev/null -w '%{http_code}' -H "X-Vault-Token: $VAULT_TOKEN" $VAULT_ADDR/v1/$path)" = 404 || exit 1
         done
         curl -sf -H "X-Vault-Token: $VAULT_TOKEN" $VAULT_ADDR/v1/sys/policies/acl/theirs"#;
-    lab.ok(&["exec", "--", "sh", "-c", check]);
+    lab.ok(&["exec", "--root", "--", "sh", "-c", check]);
     assert_eq!(lab.json(&["up"])["changed"], false);
 }
 
@@ -131,6 +131,7 @@ fn a_lab_whose_state_is_lost_or_damaged_can_be_removed() {
     lab.write("vaultlab.yaml", &lab_file("1m", ""));
     lab.ok(&["up", "--progress", "quiet"]);
     std::fs::remove_dir_all(lab.state()).expect("the state");
+    assert!(lab.ok(&["logs"]).contains("ready to accept connections"));
     lab.ok(&["down", "--volumes", "--progress", "quiet"]);
     lab.assert_gone();
 
@@ -140,4 +141,75 @@ fn a_lab_whose_state_is_lost_or_damaged_can_be_removed() {
     assert!(error.contains("manifest.json is damaged"), "{error}");
     lab.ok(&["down", "--volumes", "--progress", "quiet"]);
     lab.assert_gone();
+}
+
+const SECOND_DATABASE: &str = "  - name: other
+    engine: postgres
+    database: other
+";
+const SECOND_ROLE: &str = r#"  - name: other
+    database: other
+    creation_statements:
+      sql: |
+        CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'
+"#;
+
+/// The status of a read with a root token.
+fn status_of(lab: &TestLab, path: &str) -> String {
+    let script = format!(
+        r#"curl -s -o /dev/null -w '%{{http_code}}' -H "X-Vault-Token: $VAULT_TOKEN" $VAULT_ADDR/v1/{path}"#
+    );
+    lab.ok(&["exec", "--root", "--role", "app", "--", "sh", "-c", &script])
+}
+
+#[test]
+fn a_database_that_is_no_longer_declared_loses_its_connection_once_its_leases_are_revoked() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("dropped");
+    let one = lab_file("1m", "");
+    let two = one.replace("roles:\n", &format!("{SECOND_DATABASE}roles:\n")) + SECOND_ROLE;
+    lab.write("vaultlab.yaml", &two);
+    lab.ok(&["up", "--progress", "quiet"]);
+    let url = lab.json(&["creds", "other"])["url"].as_str().expect("a URL").to_owned();
+    let log_in =
+        || std::process::Command::new("psql").args([&url, "-tAc", "SELECT 1"]).output().expect("psql");
+    assert!(log_in().status.success());
+
+    lab.write("vaultlab.yaml", &one);
+    lab.ok(&["up", "--progress", "quiet"]);
+    assert_eq!(status_of(&lab, "database/config/other"), "404");
+    assert_eq!(status_of(&lab, "database/config/db"), "200");
+    assert!(text(&log_in().stderr).contains("password authentication failed"), "its credential is revoked");
+
+    // A database that cannot be reached keeps its connection: Vault needs it to revoke.
+    lab.write("vaultlab.yaml", &two);
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.ok(&["creds", "other"]);
+    let status = lab.json(&["status"]);
+    let services = status["services"].as_array().expect("services");
+    let other = services.iter().find(|s| s["name"] == "other").expect("the service");
+    let pid = nix::unistd::Pid::from_raw(other["pid"].as_i64().expect("a pid") as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGQUIT).expect("a signal");
+    lab.write("vaultlab.yaml", &one);
+    let told = text(&lab.run(&["up", "--progress", "plain"]).stderr);
+    assert!(told.contains("database/config/other stays in Vault: the credentials of other cannot"), "{told}");
+    assert_eq!(status_of(&lab, "database/config/other"), "200");
+}
+
+#[test]
+fn an_approle_changed_by_hand_is_set_back() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("by-hand");
+    lab.write("vaultlab.yaml", &lab_file("1m", MORE));
+    lab.ok(&["up", "--progress", "quiet"]);
+    let change = r#"curl -sf -H "X-Vault-Token: $VAULT_TOKEN" -X POST -d '{"token_num_uses": 1, "secret_id_bound_cidrs": "10.0.0.0/8"}' $VAULT_ADDR/v1/auth/approle/role/app"#;
+    lab.ok(&["exec", "--root", "--", "sh", "-c", change]);
+    lab.fails(6, &["exec", "--approle", "app", "--", "true"]);
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.ok(&["exec", "--approle", "app", "--", "true"]);
+    assert_eq!(lab.json(&["up"])["changed"], false);
 }

@@ -84,7 +84,9 @@ fn secrets(lab: &TestLab) -> Vec<String> {
             Value::Object(members) => {
                 for (key, value) in members {
                     match value {
-                        Value::String(text) if ["password", "root_token"].contains(&key.as_str()) => {
+                        Value::String(text)
+                            if ["password", "root_token", "token"].contains(&key.as_str()) =>
+                        {
                             found.push(text.clone());
                         }
                         Value::Array(keys) if key == "unseal_keys" => {
@@ -99,7 +101,7 @@ fn secrets(lab: &TestLab) -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    for file in ["keys.json", "accounts.json"] {
+    for file in ["keys.json", "accounts.json", "token.json"] {
         let text = std::fs::read(lab.state().join(file)).expect(file);
         strings(&serde_json::from_slice(&text).expect("JSON"), &mut found);
     }
@@ -137,7 +139,7 @@ fn no_secret_is_in_a_log_an_event_an_argument_or_a_readable_file() {
     secrets.push(issued["password"].as_str().expect("a password").into());
     told.extend(told_by_processes(&lab));
 
-    let kept_in = ["keys.json", "accounts.json", "role_id", "secret_id"];
+    let kept_in = ["keys.json", "accounts.json", "token.json", "role_id", "secret_id"];
     for file in tree(&lab.state()).into_iter().chain(tree(&lab.services())) {
         let mode = std::fs::symlink_metadata(&file).map_or(0o600, |meta| meta.permissions().mode());
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();

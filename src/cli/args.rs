@@ -195,6 +195,9 @@ pub enum Command {
         /// With the token of this AppRole and the leases it may have
         #[arg(long, value_name = "NAME")]
         approle: Option<String>,
+        /// With a root token, made through the unseal keys and revoked when the program ends
+        #[arg(long, conflicts_with = "approle")]
+        root: bool,
         /// Leases of these roles only
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
@@ -282,7 +285,7 @@ pub enum EnvFormatArg {
     Dotenv,
     /// One JSON object
     Json,
-    /// For $GITHUB_ENV
+    /// For $GITHUB_ENV; masks for the log go to standard error
     Github,
 }
 

@@ -15,24 +15,45 @@ use args::Cli;
 
 /// Runs the program with these arguments (the first is its name) and gives its exit code.
 pub async fn run(arguments: Vec<OsString>) -> ExitCode {
+    let wants_json = asks_for_json(&arguments);
     let cli = match Cli::try_parse_from(go_style(arguments)) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
             return match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(2),
+                _ => {
+                    if wants_json {
+                        let text = error.to_string();
+                        let message = text.trim().trim_start_matches("error: ");
+                        printer::print_error_as_json(message, 2, Some("vaultlab --help"), &[]);
+                    }
+                    ExitCode::from(2)
+                }
             };
         }
     };
     let selector = commands::selector(&cli);
+    let json = commands::errors_as_json(&cli);
     match commands::run(cli).await {
         Ok(code) => code,
         Err(error) => {
             printer::print_error(&error, &selector);
+            if json {
+                let next = error.next_command().map(|next| printer::suggest(&next, &selector));
+                let (message, log) = (error.to_string(), error.service_log());
+                printer::print_error_as_json(&message, error.exit_code(), next.as_deref(), log);
+            }
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Whether `--output json` is among arguments that cannot be understood as a whole.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    let ours = || arguments.iter().take_while(|argument| *argument != "--");
+    ours().any(|argument| argument == "--output=json")
+        || ours().zip(ours().skip(1)).any(|(option, value)| option == "--output" && value == "json")
 }
 
 /// `vaultlab server` takes the options of `vault server`, which Go writes with one dash:
@@ -89,6 +110,17 @@ mod tests {
         }
         let committed = std::fs::read_to_string(path).unwrap_or_default();
         assert!(committed == reference(), "docs/cli.md differs from the program: `make docs` writes it anew");
+    }
+
+    #[test]
+    fn json_is_asked_for_before_a_program_s_own_arguments() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for text in ["vaultlab up --output json --nonsense", "vaultlab --output=json nonsense"] {
+            assert!(asks_for_json(&words(text)), "{text}");
+        }
+        for text in ["vaultlab up --output text", "vaultlab exec -- x --output json"] {
+            assert!(!asks_for_json(&words(text)), "{text}");
+        }
     }
 
     #[test]

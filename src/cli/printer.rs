@@ -72,6 +72,19 @@ pub fn print_error(error: &LabError, selector: &str) {
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.write_all(next.as_bytes()));
 }
 
+/// An error as JSON on standard output, for programs that read that and nothing else. People find it
+/// on standard error all the same.
+pub fn print_error_as_json(message: &str, exit_code: u8, next: Option<&str>, log: &[String]) {
+    let mut error = serde_json::json!({ "message": message, "exit_code": exit_code });
+    if let Some(next) = next {
+        error["next"] = next.into();
+    }
+    if !log.is_empty() {
+        error["service_log"] = log.into();
+    }
+    write_out(&format!("{:#}\n", serde_json::json!({ "error": error })));
+}
+
 /// Columns that line up: each row's cells, the last one not padded.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

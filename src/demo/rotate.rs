@@ -16,6 +16,9 @@ use crate::vault::Client;
 /// TTL, in seconds, that a lease is shortened to when it is left to expire.
 const SHORT_TTL: u64 = 2;
 
+/// How long the root token for a rotation lives, if it is not revoked.
+const ROOT_TTL: Duration = Duration::from_mins(5);
+
 /// How long after its end a lease's account may still be there: Vault revokes when the TTL is over,
 /// not at that very moment.
 const EXPIRY_PATIENCE: Duration = Duration::from_secs(20);
@@ -240,9 +243,14 @@ impl Subject<'_> {
         let (lab, target) = (self.lab, &mut self.target);
         let rotated = checks
             .check(name, async {
-                // The lab's lock: an `up` at the same time must not see a rotation half done.
-                let _lock = lab.lab().lock("demo rotate").await?;
-                rotate_root_again(lab.vault(), target, lab.lab().dir()).await?;
+                let root = lab.root(ROOT_TTL).await?;
+                let rotated = {
+                    // The lab's lock: an `up` at the same time must not see a rotation half done.
+                    let _lock = lab.lab().lock("demo rotate").await?;
+                    rotate_root_again(root.client(), target, lab.lab().dir()).await
+                };
+                root.end().await?;
+                rotated?;
                 Ok(("Vault alone knows the new one".into(), ()))
             })
             .await;

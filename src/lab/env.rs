@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{LabError, RoleCredential, RunningLab};
 use crate::secret::Secret;
+use crate::spec::variable_name;
 
 /// An environment variable; its value may be a secret.
 #[derive(Debug, Clone)]
@@ -12,11 +13,17 @@ pub struct Variable {
     pub name: String,
     /// Its value.
     pub value: Secret,
+    /// Whether the value must not be shown.
+    pub sensitive: bool,
 }
 
 impl Variable {
     fn new(name: impl Into<String>, value: impl Into<Secret>) -> Self {
-        Self { name: name.into(), value: value.into() }
+        Self { name: name.into(), value: value.into(), sensitive: false }
+    }
+
+    fn sensitive(name: impl Into<String>, value: impl Into<Secret>) -> Self {
+        Self { sensitive: true, ..Self::new(name, value) }
     }
 }
 
@@ -30,7 +37,7 @@ pub enum EnvFormat {
     Dotenv,
     /// One JSON object.
     Json,
-    /// For `$GITHUB_ENV`; masks are not part of it.
+    /// For `$GITHUB_ENV`; the [`masks`] are not part of it.
     Github,
 }
 
@@ -39,7 +46,7 @@ impl RunningLab {
     pub fn variables(&self) -> Vec<Variable> {
         let mut all = vec![Variable::new("VAULT_ADDR", self.vault().address())];
         if let Some(token) = self.vault().token() {
-            all.push(Variable::new("VAULT_TOKEN", token.clone()));
+            all.push(Variable::sensitive("VAULT_TOKEN", token.clone()));
         }
         for database in self.databases() {
             let prefix = variable_name(&database.name);
@@ -63,8 +70,8 @@ impl RoleCredential {
         let prefix = variable_name(&self.role);
         vec![
             Variable::new(format!("{prefix}_USERNAME"), self.username.as_str()),
-            Variable::new(format!("{prefix}_PASSWORD"), self.password.clone()),
-            Variable::new(format!("{prefix}_URL"), self.url()),
+            Variable::sensitive(format!("{prefix}_PASSWORD"), self.password.clone()),
+            Variable::sensitive(format!("{prefix}_URL"), self.url()),
         ]
     }
 }
@@ -83,7 +90,7 @@ pub fn apply_map(variables: &mut Vec<Variable>, map: &[(String, String)]) -> Res
             });
         };
         variables.retain(|variable| variable.name != *new);
-        variables.push(Variable { name: new.clone(), value: found.value });
+        variables.push(Variable { name: new.clone(), ..found });
     }
     Ok(())
 }
@@ -105,11 +112,11 @@ pub fn render(variables: &[Variable], format: EnvFormat) -> String {
     variables.iter().map(line).collect()
 }
 
-/// `pg-read` as `PG_READ`: upper case, everything else than letters and digits as `_`.
-fn variable_name(name: &str) -> String {
-    let upper = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
-    let name: String = upper.collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+/// Workflow commands that keep GitHub's log from showing the values, a line each. They belong into
+/// the log, not into `$GITHUB_ENV`.
+pub fn masks(variables: &[Variable]) -> String {
+    let sensitive = variables.iter().filter(|variable| variable.sensitive);
+    sensitive.map(|variable| format!("::add-mask::{}\n", variable.value.expose())).collect()
 }
 
 #[cfg(test)]
@@ -117,9 +124,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_variables() {
-        assert_eq!(variable_name("pg-read"), "PG_READ");
-        assert_eq!(variable_name("3.x"), "_3_X");
+    fn masks_are_for_what_must_not_be_shown() {
+        let variables = [Variable::new("A", "1"), Variable::sensitive("T", "hvs.x")];
+        assert_eq!(masks(&variables), "::add-mask::hvs.x\n");
     }
 
     #[test]

@@ -112,57 +112,83 @@ pub enum LabError {
 }
 
 impl LabError {
+    /// What is wrong with the state on disk, if that is what failed, however deep.
+    fn state(&self) -> Option<&StateError> {
+        match self {
+            Self::State(error)
+            | Self::Provision(ProvisionError::State(error))
+            | Self::Runtime(RuntimeError::State(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What Vault answered, if that is what failed, however deep.
+    fn vault(&self) -> Option<&VaultError> {
+        match self {
+            Self::Vault(error)
+            | Self::Provision(ProvisionError::Vault(error) | ProvisionError::On { source: error, .. }) => {
+                Some(error)
+            }
+            _ => None,
+        }
+    }
+
     /// The program's exit code, as documented in `docs/exit-codes.md`.
     pub fn exit_code(&self) -> u8 {
+        match self.state() {
+            Some(StateError::Name { .. }) => return 2,
+            Some(StateError::Locked { .. }) => return 8,
+            Some(_) => return 11,
+            None => {}
+        }
         match self {
             Self::UnknownRole { .. }
             | Self::UnknownAppRole { .. }
             | Self::UnknownVariable { .. }
             | Self::OtherFile { .. }
-            | Self::Runtime(RuntimeError::NoSuchService { .. })
-            | Self::State(StateError::Name { .. }) => 2,
+            | Self::Runtime(RuntimeError::NoSuchService { .. }) => 2,
             Self::Spec(_) => 3,
             Self::Runtime(RuntimeError::ProgramMissing { .. } | RuntimeError::ProgramUnusable { .. }) => 4,
             Self::Timeout { .. } | Self::Runtime(RuntimeError::Timeout { .. }) => 10,
             Self::Runtime(_) => 5,
             Self::Provision(ProvisionError::NotProven { .. }) => 7,
             Self::Provision(_) | Self::Vault(_) | Self::Database(_) => 6,
-            Self::State(StateError::Locked { .. }) => 8,
             Self::NotRunning { .. } => 9,
             Self::State(_) | Self::Program { .. } | Self::File { .. } | Self::Server(_) => 11,
             Self::Interrupted => 130,
         }
     }
 
-    /// One command to try next.
+    /// One command to try next; `None` where none would help.
     pub fn next_command(&self) -> Option<String> {
+        if let Some(state) = self.state() {
+            return Some(next_for_state(state).into());
+        }
         Some(match self {
             Self::Spec(_) => "vaultlab init --help   # a lab file that works, to compare with".into(),
-            Self::Runtime(RuntimeError::PortTaken { .. }) => {
-                "vaultlab ls   # is it another lab's? or take the `port:` out of the lab file".into()
+            Self::Runtime(error) => next_for_runtime(error).into(),
+            Self::Provision(ProvisionError::KeysMissing { .. } | ProvisionError::WrongKeys { .. }) => {
+                "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost".into()
             }
-            Self::Runtime(error)
-                if !matches!(error, RuntimeError::Timeout { .. }) && !error.log().is_empty() =>
-            {
-                "vaultlab up --retain && vaultlab logs".into()
-            }
-            Self::Provision(
-                ProvisionError::KeysMissing { .. }
-                | ProvisionError::WrongKeys { .. }
-                | ProvisionError::RootTokenRefused { .. },
-            ) => "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost".into(),
             Self::Provision(_) => "vaultlab up --retain   # keeps the services, to look at them".into(),
-            Self::State(StateError::NoHome) => "VAULTLAB_HOME=/some/folder vaultlab up".into(),
+            Self::Vault(_) => match self.vault() {
+                Some(error) if error.is_status(403) => {
+                    "vaultlab up   # gives commands a token that Vault accepts".into()
+                }
+                Some(VaultError::Unreachable { .. }) => "vaultlab status".into(),
+                _ => "vaultlab logs vault".into(),
+            },
             Self::NotRunning { .. } => "vaultlab up".into(),
-            Self::Timeout { .. } | Self::Runtime(RuntimeError::Timeout { .. }) => {
-                "vaultlab up --timeout 5m".into()
+            Self::Timeout { .. } => "vaultlab up --timeout 5m".into(),
+            Self::Database(_) | Self::UnknownRole { .. } | Self::UnknownAppRole { .. } => {
+                "vaultlab status".into()
             }
-            Self::State(StateError::Locked { .. })
-            | Self::UnknownRole { .. }
-            | Self::UnknownAppRole { .. } => "vaultlab status".into(),
             Self::UnknownVariable { .. } => "vaultlab env".into(),
             Self::OtherFile { lab, .. } => format!("vaultlab up --name {lab}-2"),
-            _ => return None,
+            Self::Program { program, .. } => format!("command -v {program}   # is it there, and on PATH?"),
+            Self::File { path, .. } => format!("ls -ld {}", path.display()),
+            Self::Server(_) => "vaultlab server --help".into(),
+            Self::State(_) | Self::Interrupted => return None,
         })
     }
 
@@ -184,5 +210,35 @@ impl LabError {
             Self::Runtime(error) => error.log(),
             _ => &[],
         }
+    }
+}
+
+fn next_for_state(error: &StateError) -> &'static str {
+    match error {
+        StateError::NoHome => "VAULTLAB_HOME=/some/folder vaultlab up",
+        StateError::Io { .. } => "VAULTLAB_HOME=/a/folder/of/yours vaultlab up",
+        StateError::Damaged { .. } => {
+            "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost"
+        }
+        StateError::Newer { .. } => "vaultlab --version   # then install the newer one",
+        StateError::Locked { .. } => "vaultlab status",
+        StateError::Name { .. } => "vaultlab ls",
+    }
+}
+
+fn next_for_runtime(error: &RuntimeError) -> &'static str {
+    match error {
+        RuntimeError::PortTaken { .. } => {
+            "vaultlab ls   # is it another lab's? or take the `port:` out of the lab file"
+        }
+        RuntimeError::Timeout { .. } => "vaultlab up --timeout 5m",
+        RuntimeError::ProgramMissing { .. } => "vaultlab up   # once it is installed",
+        RuntimeError::NoSuchService { .. } => "vaultlab status",
+        RuntimeError::DataMismatch { .. } | RuntimeError::AccountsLost { .. } => {
+            "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost"
+        }
+        RuntimeError::Docker(_) => "vaultlab up --runtime process   # as programs of this host",
+        error if !error.log().is_empty() => "vaultlab up --retain && vaultlab logs",
+        _ => "vaultlab up --retain   # keeps everything, to look at it",
     }
 }

@@ -17,13 +17,18 @@ use crate::vault::{AppRolePair, Client};
 #[derive(Debug, Clone, Default)]
 pub struct ExecOptions {
     /// The token is that of this AppRole, and the leases are those its policies allow, instead of
-    /// a token that may do everything and a lease for every role.
+    /// the lab's own token and a lease for every role.
     pub approle: Option<String>,
+    /// The token is a root token, made through the unseal keys for as long as the program runs.
+    pub root: bool,
     /// Only these roles.
     pub roles: Vec<String>,
     /// `NEW=EXISTING` pairs: variables under the application's own names.
     pub map: Vec<(String, String)>,
 }
+
+/// A program's root token is renewed while it runs; if this program is killed, it ends so soon.
+const ROOT_TTL: Duration = Duration::from_mins(15);
 
 impl RunningLab {
     /// Runs `program` with Vault's address, a token, and one coherent lease pair per role in its
@@ -106,6 +111,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     async fn open(lab: &'a RunningLab, options: &ExecOptions) -> Result<Self, LabError> {
         let token = match &options.approle {
+            _ if options.root => root_token(lab).await?,
             None => lab.vault().create_token("vaultlab exec").await?,
             Some(name) => lab.login(name).await?,
         };
@@ -197,6 +203,15 @@ impl<'a> Session<'a> {
     }
 }
 
+/// A root token of the program's own, which is revoked when it ends.
+async fn root_token(lab: &RunningLab) -> Result<Secret, LabError> {
+    let root = lab.root(ROOT_TTL).await?;
+    match root.client().token() {
+        Some(token) if !root.is_kept() => Ok(token.clone()),
+        _ => Ok(root.client().create_token("vaultlab exec").await?),
+    }
+}
+
 impl RunningLab {
     /// Logs in as an AppRole with the pair that is delivered for it.
     pub async fn login(&self, approle: &str) -> Result<Secret, LabError> {
@@ -215,6 +230,12 @@ impl RunningLab {
         let pair = AppRolePair { role_id: read(found.role_id_file)?, secret_id: read(found.secret_id_file)? };
         Ok(self.vault().login_approle(&pair).await?.client_token)
     }
+}
+
+/// Whether the terminal, wherever standard input comes from, sends its signals to this process group.
+fn in_foreground() -> bool {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else { return false };
+    nix::unistd::tcgetpgrp(terminal).is_ok_and(|group| group == nix::unistd::getpgrp())
 }
 
 fn spawn(program: &str, command: &mut Command) -> Result<Child, LabError> {
@@ -240,10 +261,7 @@ impl Signals {
                 .map_err(|source| LabError::Program { program: "with signals passed on".into(), source })
         };
         let caught = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2].map(catch);
-        Ok(Self {
-            caught: caught.into_iter().collect::<Result<_, _>>()?,
-            from_terminal: std::io::IsTerminal::is_terminal(&std::io::stdin()),
-        })
+        Ok(Self { caught: caught.into_iter().collect::<Result<_, _>>()?, from_terminal: in_foreground() })
     }
 
     /// The next signal to pass on.

@@ -173,6 +173,7 @@ fn known_by_name(name: &str) -> LabSpec {
             key_shares: 1,
             key_threshold: 1,
             audit: None,
+            keep_root_token: false,
             port: None,
         },
         databases: Vec::new(),

@@ -8,14 +8,16 @@ use super::LabError;
 use crate::spec::LabSpec;
 use crate::state::{LabDir, Manifest, StateError};
 
-/// The paths of everything declared that can be deleted on its own. Connections are not among
-/// them: without one, Vault could no longer revoke the credentials it issued.
+/// The paths of everything declared. A connection cannot be deleted just so: without it, Vault could
+/// no longer revoke the credentials it issued.
 pub(super) fn declared(spec: &LabSpec) -> BTreeSet<String> {
     let audit = spec.vault.audit.iter().map(|audit| format!("sys/audit/{}", audit.path));
+    let connections =
+        spec.databases.iter().map(|database| format!("{}/config/{}", database.mount, database.name));
     let roles = spec.roles().map(|(database, role)| format!("{}/roles/{}", database.mount, role.name));
     let policies = spec.policies.iter().map(|policy| format!("sys/policies/acl/{}", policy.name));
     let approles = spec.approles.iter().map(|approle| format!("auth/approle/role/{}", approle.name));
-    audit.chain(roles).chain(policies).chain(approles).collect()
+    audit.chain(connections).chain(roles).chain(policies).chain(approles).collect()
 }
 
 /// Adds to what the lab owns, before any of it is written.

@@ -10,14 +10,14 @@ use crate::runtime::{Running, RuntimeKind, ServiceState};
 use crate::secret::Secret;
 use crate::service::{Endpoint, VAULT};
 use crate::spec::model::{DatabaseSpec, Engine, Flavour, RoleSpec};
-use crate::state::KeyStore;
+use crate::state::CommandToken;
 use crate::vault::{Client, Credential};
 
 /// A lab that is up. It stays up when this value is dropped: labs outlive programs.
 #[derive(Clone)]
 pub struct RunningLab {
     lab: Lab,
-    root: Client,
+    client: Client,
     runtime: RuntimeKind,
     vault: VaultInfo,
     databases: Vec<DatabaseInfo>,
@@ -154,17 +154,17 @@ impl RoleCredential {
 impl RunningLab {
     pub(super) fn new(
         lab: Lab,
-        root: Client,
+        client: Client,
         runtime: RuntimeKind,
         vault: &Running,
         databases: Vec<DatabaseInfo>,
     ) -> Self {
         let vault = VaultInfo {
-            address: root.address().into(),
+            address: client.address().into(),
             flavour: vault.flavour.map(flavour_name),
             version: vault.version.clone(),
         };
-        Self { lab, root, runtime, vault, databases }
+        Self { lab, client, runtime, vault, databases }
     }
 
     /// The lab.
@@ -172,9 +172,10 @@ impl RunningLab {
         &self.lab
     }
 
-    /// A client of the lab's Vault with the root token.
+    /// A client of the lab's Vault with the token for commands: it gets credentials of every role and
+    /// looks after their leases. [`RunningLab::root`] may do more.
     pub fn vault(&self) -> &Client {
-        &self.root
+        &self.client
     }
 
     /// The databases.
@@ -198,7 +199,7 @@ impl RunningLab {
     /// A fresh credential of a role. Revoke its lease when it is no longer needed; otherwise it ends
     /// with its TTL.
     pub async fn credential(&self, role: &str) -> Result<RoleCredential, LabError> {
-        self.credential_with(&self.root, role).await
+        self.credential_with(&self.client, role).await
     }
 
     /// [`RunningLab::credential`], asked for with another token: the lease belongs to it and dies
@@ -211,7 +212,7 @@ impl RunningLab {
 
     /// Revokes a credential and waits until its account is gone.
     pub async fn revoke(&self, credential: &RoleCredential) -> Result<(), LabError> {
-        Ok(self.root.revoke_lease(&credential.lease_id).await?)
+        Ok(self.client.revoke_lease(&credential.lease_id).await?)
     }
 
     /// Stops the lab; its data stays.
@@ -275,7 +276,7 @@ impl Lab {
         if health.sealed {
             return Err(not_running(": Vault is sealed".into()));
         }
-        let Some(keys) = KeyStore::of(&self.dir).load()? else {
+        let Some(token) = CommandToken::load(&self.dir)? else {
             return Err(not_running(": it was not brought up to its end".into()));
         };
         let mut databases = Vec::new();
@@ -285,7 +286,7 @@ impl Lab {
         let vault = VaultInfo { address: client.address().into(), flavour: None, version: health.version };
         Ok(RunningLab {
             lab: self.clone(),
-            root: client.with_token(keys.root_token),
+            client: client.with_token(token.token),
             runtime: runtime.kind(),
             vault,
             databases,

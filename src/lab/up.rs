@@ -1,6 +1,5 @@
 //! `up`: from nothing, or from anything a crash may have left, to a lab whose credentials are proven.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -123,11 +122,38 @@ impl Lab {
             // There is no other setter, so this cannot fail.
             let _ = mounted.set(opened.root.clone());
             self.policies_and_approles(&opened.root).await?;
+            let client = self.token_for_commands(&opened.root).await?;
             self.remove_undeclared(&opened.root, &declared).await?;
-            Ok::<_, LabError>((running, opened))
+            Ok::<_, LabError>((running, opened, client))
         };
-        let ((running, opened), databases) = tokio::try_join!(vault, try_join_all(databases))?;
-        Ok(RunningLab::new(self.clone(), opened.root, runtime.kind(), &running, databases))
+        let ((running, opened, client), databases) = tokio::try_join!(vault, try_join_all(databases))?;
+        self.revoke_root(&opened).await?;
+        Ok(RunningLab::new(self.clone(), client, runtime.kind(), &running, databases))
+    }
+
+    async fn token_for_commands(&self, root: &Client) -> Result<Client, LabError> {
+        let work = async {
+            if self.spec.vault.keep_root_token {
+                return Ok((provision::keep_root(root, &self.dir).await?, root.clone()));
+            }
+            provision::ensure_operator(root, &self.spec, &self.dir).await
+        };
+        let title = "Keep a token for commands";
+        Ok(self.report.step("command token", title, &["approles"], work).await?)
+    }
+
+    /// Nothing needs root any more.
+    async fn revoke_root(&self, opened: &Opened) -> Result<(), LabError> {
+        if self.spec.vault.keep_root_token {
+            return Ok(());
+        }
+        let work = async {
+            let store = KeyStore::of(&self.dir);
+            Ok::<_, ProvisionError>((provision::revoke_root(&opened.root, &store, &opened.keys).await?, ()))
+        };
+        let before: Vec<String> = self.report.steps().into_iter().map(|step| step.step).collect();
+        let before: Vec<&str> = before.iter().map(String::as_str).collect();
+        Ok(self.report.step("revoke root", "Revoke the root token", &before, work).await?)
     }
 
     async fn open_vault(
@@ -140,7 +166,8 @@ impl Lab {
         for attempt in 0.. {
             let running = runtime.ensure_running(&service, &self.report, deadline).await?;
             let client = Client::new(&format!("http://{}", running.endpoint))?;
-            match provision::open_vault(&client, &self.spec.vault, &store, &self.report).await {
+            let root_ttl = self.timeout() + ROOT_SPARE;
+            match provision::open_vault(&client, &self.spec.vault, &store, &self.report, root_ttl).await {
                 Ok(opened) => return Ok((running, opened)),
                 Err(ProvisionError::KeysLost) if attempt == 0 => {
                     self.report.warn(
@@ -159,7 +186,8 @@ impl Lab {
         let file = format!("{}/{}", running.log_folder, audit.file);
         let step = AuditStep { path: audit.path.clone(), file };
         let work = async { Ok::<_, ProvisionError>((converge(root, [step]).await?, ())) };
-        Ok(self.report.step("audit device", "Enable the audit device", &["unseal vault"], work).await?)
+        let after = ["regain root", "unseal vault"];
+        Ok(self.report.step("audit device", "Enable the audit device", &after, work).await?)
     }
 
     async fn mount(&self, root: &Client) -> Result<(), LabError> {
@@ -168,7 +196,7 @@ impl Lab {
         paths.dedup();
         let engines = paths.into_iter().map(|path| EngineStep { path: path.into() });
         let work = async { Ok::<_, ProvisionError>((converge(root, engines).await?, ())) };
-        let after = ["audit device", "unseal vault"];
+        let after = ["audit device", "regain root", "unseal vault"];
         Ok(self.report.step("secrets engine", "Enable the database secrets engine", &after, work).await?)
     }
 
@@ -215,33 +243,6 @@ impl Lab {
         };
         let title = format!("Prove what {} may do", spec.name);
         Ok(self.report.step(&format!("prove {}", spec.name), &title, &[&name], prove).await?)
-    }
-
-    /// What an earlier lab file declared and this one doesn't goes; a service that is left is told.
-    async fn remove_undeclared(&self, root: &Client, declared: &BTreeSet<String>) -> Result<(), LabError> {
-        let stale = owned::stale(&self.dir, declared)?;
-        if !stale.is_empty() {
-            let work = async {
-                for path in &stale {
-                    root.delete(path).await?;
-                }
-                owned::keep_only(&self.dir, declared)?;
-                Ok::<_, ProvisionError>((Outcome::changed(stale.join(", ")), ()))
-            };
-            self.report.step("undeclared", "Remove what is no longer declared", &["approles"], work).await?;
-            for approle in stale.iter().filter_map(|path| path.strip_prefix("auth/approle/role/")) {
-                owned::remove_delivery(&self.dir.delivery(approle))?;
-            }
-        }
-        let services = self.services();
-        for (name, _) in Manifest::load(&self.dir)?.into_iter().flat_map(|manifest| manifest.services) {
-            if !services.iter().any(|service| service.name() == name) {
-                self.report.warn(format!(
-                    "{name} is still there and no longer in the lab file; `vaultlab down` stops it, with --volumes its data goes"
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Everything Vault and one database need of each other.
@@ -304,6 +305,9 @@ impl Lab {
         Ok(())
     }
 }
+
+/// How much longer than `up` may take its root token lives, if it is not revoked.
+const ROOT_SPARE: Duration = Duration::from_mins(1);
 
 /// How long a service may take to end in an orderly way.
 pub(super) const GRACE: Duration = Duration::from_secs(10);

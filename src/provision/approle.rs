@@ -28,6 +28,15 @@ impl Step for AppRoleStep<'_> {
             "token_max_ttl": self.0.token_max_ttl.as_secs(),
             "secret_id_ttl": self.0.secret_id_ttl.as_secs(),
             "secret_id_num_uses": self.0.secret_id_num_uses,
+            // What the lab file says nothing of is as Vault makes it: somebody's change of these would
+            // keep the application out, or let it do more.
+            "secret_id_bound_cidrs": [],
+            "token_bound_cidrs": [],
+            "token_explicit_max_ttl": 0,
+            "token_no_default_policy": false,
+            "token_num_uses": 0,
+            "token_period": 0,
+            "token_type": "default",
         });
         let same = actual.as_ref().is_some_and(|actual| !differences(actual, &wanted));
         Ok((!same).then_some(wanted))

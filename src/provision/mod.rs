@@ -9,9 +9,11 @@ mod connection;
 mod delivery;
 mod mount;
 mod open;
+mod operator;
 mod policy;
 mod proof;
 mod role;
+mod root;
 mod rotation;
 
 pub use approle::AppRoleStep;
@@ -20,9 +22,11 @@ pub use connection::{ConnectionStep, DatabaseTarget};
 pub use delivery::{Delivered, deliver};
 pub use mount::{AuthStep, EngineStep};
 pub use open::{Opened, open_vault};
+pub use operator::{ensure_operator, keep_root};
 pub use policy::PolicyStep;
 pub use proof::{AccessProof, prove_approle, prove_role};
 pub use role::RoleStep;
+pub use root::{regain_root, revoke_root};
 pub use rotation::{ensure_first_password, rotate_root, rotate_root_again};
 
 use std::future::Future;
@@ -76,12 +80,6 @@ pub enum ProvisionError {
         store: PathBuf,
         /// Vault's answer.
         cause: String,
-    },
-    /// The saved root token is not one this Vault accepts.
-    #[error("Vault refuses the root token in {}: it was revoked, or belongs to another Vault", store.display())]
-    RootTokenRefused {
-        /// The key store.
-        store: PathBuf,
     },
     /// Something of another kind sits where the lab wants to put its own.
     #[error("{path} in Vault is of type {found}, the lab needs {wanted} there")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ProvisionError;
+use super::{ProvisionError, regain_root};
 use crate::report::{Outcome, Report};
 use crate::spec::model::VaultSpec;
 use crate::state::{KeyStore, StateError, VaultKeys, Visibility, write_atomic};
@@ -12,13 +12,17 @@ use crate::vault::{Client, SealStatus, VaultError};
 /// An unsealed Vault.
 #[derive(Debug, Clone)]
 pub struct Opened {
-    /// A client with the root token.
+    /// A client with a root token.
     pub root: Client,
+    /// What the key store holds.
+    pub keys: VaultKeys,
     /// Whether it was initialised just now.
     pub fresh: bool,
 }
 
-/// Initialises Vault if it is new, and unseals it if it is sealed.
+/// Initialises Vault if it is new, unseals it if it is sealed, and gets a root token: the one in the
+/// key store or, when there is none that Vault accepts, one through the unseal keys. That one ends
+/// after `root_ttl` unless it is revoked before.
 ///
 /// # Errors
 /// [`ProvisionError::KeysLost`] asks the caller to wipe this Vault's storage and start again: it was
@@ -28,6 +32,7 @@ pub async fn open_vault(
     spec: &VaultSpec,
     store: &KeyStore,
     report: &Report,
+    root_ttl: Duration,
 ) -> Result<Opened, ProvisionError> {
     let (status, fresh) = report
         .step("init vault", "Initialise Vault", &["start vault"], async {
@@ -55,11 +60,38 @@ pub async fn open_vault(
             Ok::<_, ProvisionError>((outcome, ()))
         })
         .await?;
-    let root = vault.with_token(keys.root_token);
-    if !root.token_is_valid().await? {
-        return Err(ProvisionError::RootTokenRefused { store: store.path().into() });
+    warn_of_other_shares(spec, &keys, report);
+    if let Some(token) = &keys.root_token {
+        let root = vault.with_token(token.clone());
+        if root.token_is_valid().await? {
+            return Ok(Opened { root, keys, fresh });
+        }
     }
-    Ok(Opened { root, fresh })
+    let work = async {
+        let ttl = (!spec.keep_root_token).then_some(root_ttl);
+        let root = regain_root(vault, &keys, store.path(), ttl).await?;
+        let detail = format!("through {} unseal keys", keys.threshold);
+        if !spec.keep_root_token {
+            return Ok::<_, ProvisionError>((Outcome::proven(detail), (root, keys)));
+        }
+        let keys = keys.with_root_token(root.token().cloned());
+        store.save(&keys)?;
+        Ok((Outcome::changed(detail), (root, keys)))
+    };
+    let (root, keys) = report.step("regain root", "Make a root token", &["unseal vault"], work).await?;
+    Ok(Opened { root, keys, fresh })
+}
+
+/// The shares are what they were made as; another number in the lab file changes nothing.
+fn warn_of_other_shares(spec: &VaultSpec, keys: &VaultKeys, report: &Report) {
+    let (shares, threshold) = (keys.unseal_keys.len(), keys.threshold);
+    if (shares, threshold) != (usize::from(spec.key_shares), spec.key_threshold) {
+        report.warn(format!(
+            "Vault was initialised with {shares} key shares, threshold {threshold}, and keeps them: the lab \
+             file's {} and {} hold for a new Vault (`vaultlab down --volumes`, then `vaultlab up`)",
+            spec.key_shares, spec.key_threshold
+        ));
+    }
 }
 
 async fn initialise(

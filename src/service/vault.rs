@@ -38,8 +38,13 @@ pub fn config(spec: &VaultSpec, flavour: Flavour, version: &str, places: &Places
         Storage::Raft => format!("storage \"raft\" {{\n  path = {data}\n  node_id = \"vaultlab\"\n}}\n"),
         Storage::Inmem => "storage \"inmem\" {\n}\n".to_owned(),
     };
+    let root_generation = match flavour {
+        // Off by default since 2.5.3; `up` gets its root token there.
+        Flavour::OpenBao => "  disable_unauthed_generate_root_endpoints = false\n",
+        _ => "",
+    };
     let mut text = format!(
-        "listener \"tcp\" {{\n  address = {}\n  tls_disable = true\n}}\n\n{storage}\n\
+        "listener \"tcp\" {{\n  address = {}\n  tls_disable = true\n{root_generation}}}\n\n{storage}\n\
          api_addr = {}\ncluster_addr = {}\ndisable_mlock = true\nui = false\n",
         quote(places.listen),
         quote(&format!("http://{}", places.reachable_at)),
@@ -73,6 +78,7 @@ mod tests {
             key_shares: 1,
             key_threshold: 1,
             audit: Some(AuditSpec { path: "file".into(), file: "audit.log".into() }),
+            keep_root_token: false,
             port: None,
         }
     }
@@ -91,6 +97,7 @@ mod tests {
         assert!(!text.contains("unsafe_allow"));
         let bao = config(&spec(Storage::File), Flavour::OpenBao, "2.7.0", &PLACES);
         assert!(bao.contains("storage \"raft\"") && bao.contains("unsafe_allow_api_audit_creation = true"));
+        assert!(bao.contains("disable_unauthed_generate_root_endpoints = false"));
         assert_eq!(storage(&spec(Storage::File), Flavour::OpenBao, "2.6.1"), Storage::File);
         assert_eq!(storage(&spec(Storage::Raft), Flavour::Embedded, "0.1.0"), Storage::File);
         assert!(config(&spec(Storage::Inmem), Flavour::Embedded, "", &PLACES).contains("storage \"inmem\""));

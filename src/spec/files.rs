@@ -55,7 +55,11 @@ impl Files {
         match self {
             Self::Disk { folder, shown } => {
                 let path = clean(&folder.join(name));
-                let text = read_text(&path, name, MAX_FILE)?;
+                let text = read_text(&path, name, MAX_FILE).map_err(|error| {
+                    let start = || format!("paths start at the lab file's folder: {}", path.display());
+                    let help = error.help.or_else(|| path.symlink_metadata().is_err().then(start));
+                    Unreadable { help, ..error }
+                })?;
                 let shown = clean(&shown.join(name)).display().to_string();
                 Ok(Content { shown, origin: path.display().to_string(), text })
             }
@@ -130,9 +134,7 @@ fn missing(path: &Path, name: &str) -> Unreadable {
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     let wanted = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let help = did_you_mean(&wanted, names.iter().map(String::as_str))
-        .unwrap_or_else(|| format!("paths start at the lab file's folder: {}", path.display()));
-    Unreadable { message, help: Some(help) }
+    Unreadable { message, help: did_you_mean(&wanted, names.iter().map(String::as_str)) }
 }
 
 /// The path without `.` and, as far as they can be resolved by name, `..`.

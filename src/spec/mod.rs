@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 pub use builtin::{LAB_FILE, builtin_files};
 pub use diagnostic::{Diagnostic, SpecError};
 pub use model::LabSpec;
+pub use names::variable_name;
 
 use files::{Files, MAX_LAB_FILE, read_text};
 use model::Origin;
@@ -46,8 +47,12 @@ impl LabSpec {
             SpecError::new(vec![diagnostic])
         };
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let text =
-            read_text(path, &name, MAX_LAB_FILE).map_err(|error| of_file(error.message, error.help))?;
+        let text = read_text(path, &name, MAX_LAB_FILE).map_err(|error| {
+            let write_one =
+                || "`vaultlab init` writes one; without -f the lab inside the program is used".into();
+            let help = error.help.or_else(|| path.symlink_metadata().is_err().then(write_one));
+            of_file(error.message, help)
+        })?;
         // The folder without links, so that a lab has one identity; a link to the file itself stays.
         let shown_folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let folder = std::path::absolute(path)

@@ -93,6 +93,8 @@ pub struct VaultSpec {
     pub key_threshold: u8,
     /// The audit device; `None` runs without one.
     pub audit: Option<AuditSpec>,
+    /// Whether the root token stays; otherwise it is revoked at the end of every `up`.
+    pub keep_root_token: bool,
     /// Port on 127.0.0.1; `None` takes the service's usual port or, if that is taken, a free one.
     pub port: Option<u16>,
 }

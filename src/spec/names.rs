@@ -140,6 +140,14 @@ fn check_image(text: &str) -> Result<(), Refusal> {
     Err((format!("`{text}` cannot be the name of a container image"), Some(help.to_owned())))
 }
 
+/// `pg-read` as `PG_READ`, the beginning of the names of its environment variables: upper case,
+/// everything else than letters and digits as `_`.
+pub fn variable_name(name: &str) -> String {
+    let upper = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+    let name: String = upper.collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+}
+
 /// The name of a lab made out of any text, such as a folder's name.
 pub(super) fn lab_name(text: &str) -> Option<String> {
     sanitised(text, SERVICE_MAX, |c| c == '-')
@@ -165,6 +173,12 @@ fn sanitised(text: &str, max: usize, extra: impl Fn(char) -> bool) -> Option<Str
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn names_become_variables() {
+        assert_eq!(variable_name("pg-read"), "PG_READ");
+        assert_eq!(variable_name("3.x"), "_3_X");
+    }
 
     #[test]
     fn folder_names_become_lab_names() {

@@ -120,7 +120,10 @@ fn kind(schema: &Value) -> String {
     }
     match schema.get("type") {
         Some(Value::String(name)) => of_types(&[Value::String(name.clone())]),
-        Some(Value::Array(_)) if schema.get("pattern").is_some() => "duration".to_owned(),
+        // Text of a certain form, or a number of seconds.
+        Some(Value::Array(types)) if types.contains(&"integer".into()) && schema.get("pattern").is_some() => {
+            "duration".to_owned()
+        }
         Some(Value::Array(types)) => of_types(types),
         _ => String::new(),
     }

@@ -304,6 +304,8 @@ fn unusable_files() {
     let missing = LabSpec::load(Path::new("/nowhere/lab.yaml")).unwrap_err();
     assert!(missing.to_string().contains("the file `lab.yaml` does not exist"), "{missing}");
     assert!(missing.to_string().contains("the folder /nowhere does not exist"), "{missing}");
+    let nothing_near = LabSpec::load(&folder.0.path().join("quite-another.yaml")).unwrap_err().to_string();
+    assert!(nothing_near.contains("vaultlab init") && !nothing_near.contains("paths"), "{nothing_near}");
     let near = LabSpec::load(&folder.0.path().join("lab.yml")).unwrap_err();
     assert!(near.to_string().contains("did you mean `lab.yaml`?"), "{near}");
     assert_eq!((near.diagnostics()[0].line, near.diagnostics().len()), (0, 1));
@@ -464,4 +466,24 @@ proptest! {
     fn nearly_right_labs_load_or_are_explained(text in nearly_a_lab()) {
         loads_or_explains(&text);
     }
+}
+
+#[test]
+fn names_that_would_share_environment_variables_are_told_together() {
+    let text = lab_with("", "", "").replace("policies:\n", "  - name: read.er\n    database: pg\n    creation_statements: create.sql\n  - name: read-er\n    database: pg\n    creation_statements: create.sql\npolicies:\n");
+    let report = Folder::new(text).report();
+    assert!(
+        report.contains("`read.er` and `read-er` would have the same environment variables, READ_ER_…"),
+        "{report}"
+    );
+    assert_eq!(report.matches("error").count(), 1, "{report}");
+}
+
+#[test]
+fn policies_of_the_lab_s_own_tokens_are_reserved() {
+    let text = lab_with("", "", "")
+        .replace("name: read\n    file", "name: vaultlab-operator\n    file")
+        .replace("[read]", "[vaultlab-operator]");
+    let report = Folder::new(text).report();
+    assert!(report.contains("this program's own"), "{report}");
 }

@@ -84,6 +84,11 @@ mappings! {
         key_threshold: Option<At<Number<1, 255>>>,
         /// The audit device: `on` (default), `off`, or where it is.
         audit: Option<Audit>,
+        /// Whether the root token is kept, and used by `env` and the other commands: `off` (default)
+        /// or `on`. Off, it is revoked when provisioning is done; commands have a token that may do
+        /// what they need, and `exec --root` makes one through the unseal keys for as long as its
+        /// program runs.
+        keep_root_token: Option<Switch>,
         /// Port on 127.0.0.1. Left out, 8200 or, if that is taken, a free one.
         port: Option<At<Number<1, 65535>>>,
     }

@@ -180,9 +180,14 @@ impl LabDir {
         self.path.join("manifest.json")
     }
 
-    /// Unseal keys and root token.
+    /// Unseal keys and, where it is kept, the root token.
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys.json")
+    }
+
+    /// The token that commands use.
+    pub fn token(&self) -> PathBuf {
+        self.path.join("token.json")
     }
 
     /// Superuser and first admin passwords of the databases.

@@ -1,4 +1,4 @@
-//! The unseal keys and the root token of a lab's Vault.
+//! The unseal keys of a lab's Vault and, as long as it is not revoked, its root token.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{LabDir, StateError, Visibility, read_json, write_atomic, write_json};
 use crate::secret::{self, Secret};
 
-const VERSION: u32 = 1;
+/// Since 2 the root token may be missing.
+const VERSION: u32 = 2;
 
 /// What `sys/init` returned; lost keys mean a lost Vault.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,15 +19,21 @@ pub struct VaultKeys {
     pub unseal_keys: Vec<Secret>,
     /// How many shares unseal.
     pub threshold: u8,
-    /// The root token.
-    #[serde(serialize_with = "secret::exposed")]
-    pub root_token: Secret,
+    /// The root token; `None` once it is revoked.
+    #[serde(default, serialize_with = "secret::exposed_if_any", skip_serializing_if = "Option::is_none")]
+    pub root_token: Option<Secret>,
 }
 
 impl VaultKeys {
     /// Keys as `sys/init` gave them.
     pub fn new(unseal_keys: Vec<Secret>, threshold: u8, root_token: Secret) -> Self {
-        Self { version: VERSION, unseal_keys, threshold, root_token }
+        Self { version: VERSION, unseal_keys, threshold, root_token: Some(root_token) }
+    }
+
+    /// The same keys with another root token, or none.
+    #[must_use]
+    pub fn with_root_token(self, root_token: Option<Secret>) -> Self {
+        Self { version: VERSION, root_token, ..self }
     }
 }
 
@@ -87,9 +94,12 @@ mod tests {
         store.save(&VaultKeys::new(vec!["k1".into(), "k2".into()], 2, "root".into())).unwrap();
         let keys = store.load().unwrap().unwrap();
         assert_eq!(
-            (keys.unseal_keys[1].expose(), keys.root_token.expose(), keys.threshold),
+            (keys.unseal_keys[1].expose(), keys.root_token.as_ref().unwrap().expose(), keys.threshold),
             ("k2", "root", 2)
         );
         assert!(!format!("{keys:?}").contains("k1"));
+        store.save(&keys.with_root_token(None)).unwrap();
+        assert!(!std::fs::read_to_string(store.path()).unwrap().contains("root"));
+        assert_eq!(store.load().unwrap().unwrap().root_token, None);
     }
 }

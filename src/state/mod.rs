@@ -8,6 +8,7 @@ mod home;
 mod keys;
 mod lock;
 mod manifest;
+mod token;
 
 pub use accounts::{Accounts, Credentials, DatabaseAccounts};
 pub use atomic::{Visibility, read_json, write_atomic, write_json, write_json_unsynced};
@@ -15,6 +16,7 @@ pub use home::{Home, LabDir, valid_lab_name};
 pub use keys::{KeyStore, VaultKeys};
 pub use lock::{LabLock, LockHolder};
 pub use manifest::{Manifest, ServiceRecord};
+pub use token::CommandToken;
 
 use std::path::PathBuf;
 

@@ -40,6 +40,11 @@ impl Client {
         self.post(&format!("{mount}/config/{name}"), settings).await.map(drop)
     }
 
+    /// The names of the dynamic roles below a mount.
+    pub async fn database_roles(&self, mount: &str) -> Result<Vec<String>, VaultError> {
+        self.list(&format!("{mount}/roles")).await
+    }
+
     /// A role's settings; `None` when there is no such role.
     pub async fn database_role(
         &self,

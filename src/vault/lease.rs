@@ -12,6 +12,14 @@ impl Client {
         self.post("sys/leases/revoke", &body).await.map(drop)
     }
 
+    /// Revokes every lease below a prefix and waits until it is done in the database. Needs sudo.
+    ///
+    /// # Errors
+    /// When one of them cannot be revoked; Vault goes on trying.
+    pub async fn revoke_leases_below(&self, prefix: &str) -> Result<(), VaultError> {
+        self.post(&format!("sys/leases/revoke-prefix/{prefix}"), &json!({ "sync": true })).await.map(drop)
+    }
+
     /// Renews a lease to end `increment` seconds from now (sooner than before, if that is less), or
     /// by its own TTL for `None`; gives the seconds it has now.
     pub async fn renew_lease(&self, lease_id: &str, increment: Option<u64>) -> Result<u64, VaultError> {

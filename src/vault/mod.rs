@@ -6,11 +6,14 @@
 mod approle;
 mod database;
 mod lease;
+mod root;
 mod sys;
 mod token;
 mod transport;
 
 pub use approle::{AppRoleLogin, AppRolePair, SecretId, SecretIdInfo};
 pub use database::Credential;
+pub use root::RootGeneration;
 pub use sys::{AuditDevice, Health, InitKeys, Mount, SealStatus};
+pub use token::{OrphanToken, TokenInfo, TokenLife};
 pub use transport::{Client, VaultError};

@@ -100,15 +100,6 @@ impl Client {
         self.send(Method::PUT, "sys/unseal", Some(&json!({ "reset": true }))).await?.parse()
     }
 
-    /// Whether the token is one this Vault accepts.
-    pub async fn token_is_valid(&self) -> Result<bool, VaultError> {
-        match self.get("auth/token/lookup-self").await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_status(403) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     /// The secrets engines, by path with its `/`.
     pub async fn mounts(&self) -> Result<BTreeMap<String, Mount>, VaultError> {
         self.get("sys/mounts").await?.member("data")

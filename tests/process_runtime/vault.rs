@@ -23,6 +23,7 @@ fn spec() -> VaultSpec {
         key_shares: 1,
         key_threshold: 1,
         audit: None,
+        keep_root_token: false,
         port: None,
     }
 }

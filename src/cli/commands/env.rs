@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use super::Settings;
 use crate::cli::args::EnvFormatArg;
 use crate::cli::printer::write_out;
-use crate::lab::{EnvFormat, LabError, apply_map, render};
+use crate::lab::{EnvFormat, LabError, apply_map, masks, render};
 
 pub(super) async fn run(
     settings: &Settings,
@@ -19,6 +19,10 @@ pub(super) async fn run(
         EnvFormatArg::Json => EnvFormat::Json,
         EnvFormatArg::Github => EnvFormat::Github,
     };
+    if format == EnvFormat::Github {
+        // Standard output goes to `$GITHUB_ENV`; the runner takes commands from standard error too.
+        eprint!("{}", masks(&variables));
+    }
     write_out(&render(&variables, format));
     Ok(ExitCode::SUCCESS)
 }

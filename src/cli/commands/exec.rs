@@ -6,14 +6,12 @@ use crate::lab::{ExecOptions, LabError};
 
 pub(super) async fn run(
     settings: &Settings,
-    approle: Option<String>,
-    roles: Vec<String>,
-    map: Vec<(String, String)>,
+    options: &ExecOptions,
     command: &[OsString],
 ) -> Result<ExitCode, LabError> {
     let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::from(2)) };
     let running = settings.lab()?.running().await?;
-    let status = running.exec(program, arguments, &ExecOptions { approle, roles, map }).await?;
+    let status = running.exec(program, arguments, options).await?;
     Ok(exit_code_of(status))
 }
 

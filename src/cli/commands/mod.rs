@@ -18,7 +18,7 @@ use clap::CommandFactory as _;
 
 use super::args::{Cli, Command, Common, Demo, LabArgs, LabArgsLong, ProgressMode, PullArg, RuntimeArg};
 use super::printer::{Printer, write_out};
-use crate::lab::{Lab, LabError, LabOptions};
+use crate::lab::{ExecOptions, Lab, LabError, LabOptions};
 use crate::report::{JsonLines, Plain, Progress, Report, Reporter};
 use crate::runtime::docker::PullPolicy;
 use crate::spec::model::RuntimeChoice;
@@ -118,6 +118,13 @@ pub(super) fn selector(cli: &Cli) -> String {
     settings.selector()
 }
 
+/// Whether standard output carries an error too, as JSON. With `exec` and `connect` it belongs to the
+/// program they run.
+pub(super) fn errors_as_json(cli: &Cli) -> bool {
+    let settings = Settings::new(cli.lab.clone(), cli.command.lab_args().unwrap_or_default());
+    settings.printer().is_json() && !matches!(cli.command, Command::Exec { .. } | Command::Connect { .. })
+}
+
 fn selector_of(file: Option<&std::path::Path>, name: Option<&str>) -> String {
     let quoted = |text: &str| if text.contains(' ') { format!("'{text}'") } else { text.to_owned() };
     let file = file.map(|file| format!("-f {} ", quoted(&file.to_string_lossy()))).unwrap_or_default();
@@ -138,8 +145,8 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
         }
         Command::Env { format, map, lab } => env::run(&settings(lab), format, &map).await,
         Command::Creds { role, lab } => creds::run(&settings(lab), &role).await,
-        Command::Exec { approle, roles, map, lab, command } => {
-            exec::run(&settings(lab), approle, roles, map, &command).await
+        Command::Exec { approle, root, roles, map, lab, command } => {
+            exec::run(&settings(lab), &ExecOptions { approle, root, roles, map }, &command).await
         }
         Command::Connect { role, lab, arguments } => exec::connect(&settings(lab), &role, &arguments).await,
         Command::Demo { demo: Demo::Rotate { watch, duration, retain, lab } } => {

@@ -196,6 +196,7 @@ mod tests {
             key_shares: 1,
             key_threshold: 1,
             audit: None,
+            keep_root_token: false,
             port: None,
         })
     }

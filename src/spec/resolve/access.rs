@@ -14,6 +14,9 @@ use crate::spec::wire::{AppRole, Deliver, LabFile, Policy};
 /// Vault's own policies that cannot be written: `root`, and one for wrapping tokens.
 const RESERVED_POLICIES: &[&str] = &["root", "response-wrapping"];
 
+/// How the names of the policies begin that the lab's own tokens have.
+const OWN_POLICIES: &str = "vaultlab-";
+
 const TOKEN_TTL: Duration = Duration::from_hours(2);
 const TOKEN_MAX_TTL: Duration = Duration::from_hours(48);
 const SECRET_ID_TTL: Duration = Duration::from_hours(1);
@@ -27,6 +30,10 @@ fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Opt
     let name = &given.name.value.0;
     if RESERVED_POLICIES.contains(&name.as_str()) {
         let message = format!("the policy `{name}` belongs to Vault");
+        problems.add_help(given.name.place, message, "choose another name");
+    }
+    if name.starts_with(OWN_POLICIES) {
+        let message = format!("policies `{OWN_POLICIES}…` are this program's own");
         problems.add_help(given.name.place, message, "choose another name");
     }
     match (&given.file, &given.hcl) {

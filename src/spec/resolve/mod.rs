@@ -76,7 +76,11 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
         ("policies", "policy name"),
         ("approles", "AppRole name"),
     ] {
-        check_unique(&declared(&root, list), what, problems);
+        let names = declared(&root, list);
+        check_unique(&names, what, problems);
+        if list != "policies" {
+            check_variables(&names, what, problems);
+        }
     }
     let mut databases = databases::resolve(&file, input, problems);
     databases::resolve_roles(&file, &root, input, &mut databases, problems);
@@ -161,6 +165,7 @@ fn vault(given: Option<&Vault>, problems: &mut Problems<'_>) -> VaultSpec {
         key_shares,
         key_threshold,
         audit: audit(given.and_then(|vault| vault.audit.as_ref())),
+        keep_root_token: given.and_then(|vault| vault.keep_root_token).is_some_and(|keep| keep.0),
         port: port(given.and_then(|vault| vault.port.as_ref())),
     }
 }
@@ -208,6 +213,23 @@ fn check_unique(names: &[At<String>], what: &str, problems: &mut Problems<'_>) {
         if repeated.is_some_and(|other| other.place != name.place) {
             let message = format!("the {what} `{}` is used twice", name.value);
             problems.add_help(name.place, message, format!("it is already on line {line}"));
+        }
+    }
+}
+
+/// Notes names that would be one name of an environment variable, as `a.b` and `a-b`.
+fn check_variables(declared: &[At<String>], what: &str, problems: &mut Problems<'_>) {
+    let mut first: HashMap<String, &At<String>> = HashMap::new();
+    for name in declared {
+        let variable = names::variable_name(&name.value);
+        let earlier = *first.entry(variable.clone()).or_insert(name);
+        if earlier.value != name.value {
+            let message = format!(
+                "the {what}s `{}` and `{}` would have the same environment variables, {variable}_…",
+                earlier.value, name.value
+            );
+            let help = format!("rename one of them; the other is on line {}", earlier.place.line);
+            problems.add_help(name.place, message, help);
         }
     }
 }
