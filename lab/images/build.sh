@@ -3,7 +3,12 @@
 # only a Debian mirror. See README.md beside this file.
 #
 # usage: build.sh [postgres] [mysql] [server] [vault]     (without arguments: the first three)
+#
+# An image that is there and was made from the same files is left alone: nothing is fetched then.
 set -euo pipefail
+# Programs are named from where this is called.
+if [ -n "${VAULTLAB_PROGRAM:-}" ]; then VAULTLAB_PROGRAM=$(realpath "$VAULTLAB_PROGRAM"); fi
+if [ -n "${VAULTLAB_VAULT_BIN:-}" ]; then VAULTLAB_VAULT_BIN=$(realpath "$VAULTLAB_VAULT_BIN"); fi
 cd "$(dirname "$0")"
 
 # PostgreSQL 15 is in Debian 12; MySQL itself (not MariaDB) is only in unstable.
@@ -43,9 +48,10 @@ need_debootstrap() {
 
 # base SUITE: makes the image vaultlab/debian:SUITE unless it is there.
 base() {
-    local suite=$1 tag="vaultlab/debian:$1" folder
+    local suite=$1 tag="vaultlab/debian:$1" folder mirror
     if "$docker" image inspect "$tag" >/dev/null 2>&1; then return; fi
     need_debootstrap
+    mirror=$(mirror)
     say "$tag from $mirror"
     folder=$(mktemp -d "${TMPDIR:-/tmp}/vaultlab-base.XXXXXX")
     # shellcheck disable=SC2064
@@ -53,7 +59,7 @@ base() {
     as_root env PATH="$PATH:/usr/sbin:/sbin" debootstrap --variant=minbase "$suite" "$folder/root" "$mirror" \
         >"$folder/log" || { tail -n 20 "$folder/log" >&2; fail "debootstrap of $suite failed"; }
     # Unstable's Release file may be older than the date it claims to be valid until.
-    printf 'Acquire::Check-Valid-Until "false";\n' |
+    printf 'Acquire::Check-Valid-Until "false";\nAcquire::Retries "5";\n' |
         as_root tee "$folder/root/etc/apt/apt.conf.d/10vaultlab" >/dev/null
     as_root rm -rf "$folder"/root/var/lib/apt/lists/* "$folder"/root/var/cache/apt/*.bin \
         "$folder"/root/var/cache/apt/archives/*.deb
@@ -63,11 +69,20 @@ base() {
     trap - EXIT
 }
 
+# build TAG FOLDER ARGUMENT...: an image labelled with the digest of what it is made from.
 build() {
-    local tag=$1 folder=$2
+    local tag=$1 folder=$2 recipe log
     shift 2
+    recipe=$({ (cd "$folder" && sha256sum -- *) && printf '%s\n' "$@"; } | sha256sum | cut -d ' ' -f 1)
+    if [ "$("$docker" image inspect -f '{{index .Config.Labels "dev.vaultlab.recipe"}}' "$tag" 2>/dev/null)" = "$recipe" ]; then
+        say "$tag is there"
+        return
+    fi
     say "$tag"
-    "$docker" build --quiet --tag "$tag" "$@" "$folder" >/dev/null
+    if ! log=$("$docker" build --tag "$tag" --label "dev.vaultlab.recipe=$recipe" "$@" "$folder" 2>&1); then
+        printf '%s\n' "$log" | tail -n 40 >&2
+        fail "the image $tag could not be built"
+    fi
 }
 
 # Packages are fetched over the host's own network: it is known to reach the mirror.
@@ -111,7 +126,9 @@ build_program() {
     # shellcheck disable=SC2064
     trap "rm -rf '$folder'" EXIT
     cp server/Dockerfile server/entrypoint.sh "$folder"
-    cp "$4" "$folder/program"
+    # Without what only a debugger reads: in a debug build, most of it.
+    if ! strip -o "$folder/program" "$4" 2>/dev/null; then cp "$4" "$folder/program"; fi
+    chmod 0755 "$folder/program"
     build "$1" "$folder" --build-arg "BASE=vaultlab/debian:$suite" --build-arg "IMAGE=$2" \
         --build-arg "PROGRAM=$3" --build-arg "VERSION=${version:-unknown}"
     rm -rf "$folder"
@@ -126,7 +143,6 @@ suite_for() {
 }
 
 "$docker" version >/dev/null 2>&1 || fail "no Docker engine answers \`$docker version\`: start it, or set DOCKER_HOST"
-mirror=$(mirror)
 [ $# -gt 0 ] || set -- postgres mysql server
 for image in "$@"; do
     case $image in
