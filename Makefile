@@ -42,8 +42,8 @@ lint: ## Formatting, clippy, licences and advisories
 bench: build ## Measure `vaultlab up` against the databases' own initialisation
 	$(CARGO) bench --bench up
 
-images: ## Build container images that need no registry (lab/images/README.md)
-	lab/images/build.sh
+images: ## Build container images that need no registry, unless they are there (lab/images/README.md)
+	VAULTLAB_PROGRAM='$(VAULTLAB_PROGRAM)' lab/images/build.sh
 
 docs: ## Write the generated references anew
 	VAULTLAB_REGENERATE=1 $(CARGO) test --workspace --lib -- generated reference schema
