@@ -27,6 +27,7 @@ mod status;
 mod undeclared;
 mod undo;
 mod up;
+mod watch;
 
 pub use down::{Data, Down};
 pub use env::{EnvFormat, Variable, apply_map, masks, render};

@@ -6,6 +6,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
+use super::watch::Watch;
 use super::{DatabaseInfo, Lab, LabError, RunningLab, owned, undo};
 use crate::database::Target;
 use crate::provision::{
@@ -106,9 +107,11 @@ impl Lab {
         let mounted = SetOnce::new();
         let declared = owned::declared(&self.spec);
         owned::remember(&self.dir, &declared)?;
+        let watch = Watch::new(runtime);
         let databases = self.spec.databases.iter().map(|spec| async {
             let running =
                 runtime.ensure_running(&Service::Database(spec.clone()), &self.report, deadline).await?;
+            watch.begin(&spec.name);
             let root = mounted.wait().await;
             let info = DatabaseInfo::new(spec, &running.endpoint);
             self.connect_and_prove(root, spec, running).await?;
@@ -116,6 +119,7 @@ impl Lab {
         });
         let vault = async {
             let (running, opened) = self.open_vault(runtime, deadline).await?;
+            watch.begin(VAULT);
             self.audit(&opened.root, &running).await?;
             self.mount(&opened.root).await?;
             self.roles(&opened.root).await?;
@@ -126,8 +130,10 @@ impl Lab {
             self.remove_undeclared(&opened.root, &declared).await?;
             Ok::<_, LabError>((running, opened, client))
         };
-        let ((running, opened, client), databases) = tokio::try_join!(vault, try_join_all(databases))?;
+        let work = async { tokio::try_join!(vault, try_join_all(databases)) };
+        let ((running, opened, client), databases) = watch.over(work).await?;
         self.revoke_root(&opened).await?;
+        runtime.settle().await;
         Ok(RunningLab::new(self.clone(), client, runtime.kind(), &running, databases))
     }
 

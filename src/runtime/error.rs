@@ -78,8 +78,8 @@ pub enum RuntimeError {
         /// Its last lines.
         output: Vec<String>,
     },
-    /// It ended while it was waited for.
-    #[error("{service} ended while starting: {status}")]
+    /// It ended while it was needed.
+    #[error("{service} ended unasked: {status}")]
     Exited {
         /// The service.
         service: String,

@@ -88,6 +88,17 @@ pub trait Runtime: Send + Sync {
         deadline: Instant,
     ) -> Result<Running, RuntimeError>;
 
+    /// Completes when a service that runs ends, with the reason and its last log lines. A runtime
+    /// that is not told of it never completes.
+    async fn ended(&self, service: &str) -> RuntimeError {
+        let _ = service;
+        std::future::pending().await
+    }
+
+    /// Finishes what was begun beside the way to ready, such as keeping data for later labs. Where
+    /// that fails it is told, and no lab is the worse for it.
+    async fn settle(&self) {}
+
     /// How a service is. Changes nothing.
     async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError>;
 

@@ -174,11 +174,8 @@ impl Engine {
         let made = made.map_err(DockerError::operation(format!("create the container {name}")))?;
         let first = plan.first.files.iter().map(|(path, secret)| (path.as_str(), secret.expose()));
         let files = plan.files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
-        let archive = super::archive::of(files.chain(first)).map_err(|e| DockerError::Operation {
-            operation: format!("write files into the container {name}"),
-            cause: e.to_string(),
-            status: None,
-        })?;
+        let archive = super::archive::of(files.chain(first))
+            .map_err(|e| DockerError::local(format!("write files into the container {name}"), &e))?;
         if let Some(archive) = archive {
             let options = UploadToContainerOptionsBuilder::new().path("/").build();
             let body = bollard::body_full(archive.into());

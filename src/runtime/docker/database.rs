@@ -59,7 +59,13 @@ impl DockerRuntime {
         let mut plan = self.database_plan(spec, &image);
         let key =
             origin::key(spec, &image.id, &plan.cmd.iter().chain(&plan.env).cloned().collect::<Vec<_>>());
-        let source = self.source(spec, &key).await?;
+        let mut source = self.source(spec, &key).await?;
+        let mut build = None;
+        if matches!(source, Source::Fresh) {
+            // Of labs that start at the same time, one initialises; the others start from what it made.
+            build = Some(self.begin_template(name, &key, report, deadline).await?);
+            source = self.source(spec, &key).await?;
+        }
         let (step, title) = (format!("start {name}"), format!("Starting {name}"));
         match source {
             Source::Kept { made_from } => {
@@ -69,16 +75,16 @@ impl DockerRuntime {
                          the data is kept as it is (`vaultlab down --volumes` and `up` make it anew)"
                     ));
                 }
-                let work = self.start_database(spec, &image, &plan, made_from, DataOrigin::Kept, deadline);
+                let work =
+                    self.start_database(spec, &image, &plan, made_from, DataOrigin::Kept, None, deadline);
                 report.step(&step, &title, &[], work).await
             }
             Source::Template { superuser } => {
                 let work = async {
                     self.prepare(spec, &image, &superuser).await?;
                     let volume = self.engine.create_volume(&self.names, name, "data", &key).await?;
-                    self.restore_template(&key, name, &volume).await?;
-                    self.start_database(spec, &image, &plan, key.clone(), DataOrigin::Template, deadline)
-                        .await
+                    let (origin, made_from) = (DataOrigin::Template, key.clone());
+                    self.start_database(spec, &image, &plan, made_from, origin, Some(&volume), deadline).await
                 };
                 report.step(&step, &title, &[], work).await
             }
@@ -89,13 +95,16 @@ impl DockerRuntime {
                 let work = async {
                     self.prepare(spec, &image, &superuser).await?;
                     self.engine.create_volume(&self.names, name, "data", &key).await?;
-                    self.initialise(spec, &image, &plan, &key, &superuser, report, deadline).await?;
-                    Ok::<_, RuntimeError>((Outcome::changed(image.name.clone()), ()))
+                    let copy =
+                        self.initialise(spec, &image, &plan, &key, &superuser, report, deadline).await?;
+                    Ok::<_, RuntimeError>((Outcome::changed(image.name.clone()), copy))
                 };
-                report
-                    .step(&initialise, &format!("Initialising {name} with {}", image.name), &[], work)
-                    .await?;
-                let work = self.start_database(spec, &image, &plan, key, DataOrigin::Fresh, deadline);
+                let title = format!("Initialising {name} with {}", image.name);
+                let copy = report.step(&initialise, &title, &[], work).await?;
+                if let (Some(copy), Some(build)) = (copy, build) {
+                    self.keep_template(name, copy, build, superuser, report).await;
+                }
+                let work = self.start_database(spec, &image, &plan, key, DataOrigin::Fresh, None, deadline);
                 report.step(&step, &title, &[&initialise], work).await
             }
         }
@@ -132,7 +141,7 @@ impl DockerRuntime {
         }
     }
 
-    /// Starts a new server, fills it, and keeps its data as a template.
+    /// Starts a new server, fills it, and gives a copy of its data, to be kept for later labs.
     #[expect(clippy::too_many_arguments, reason = "all of it was worked out by the one caller")]
     async fn initialise(
         &self,
@@ -143,7 +152,7 @@ impl DockerRuntime {
         superuser: &Credentials,
         report: &Report,
         deadline: Instant,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<Option<tokio::fs::File>, RuntimeError> {
         let name = spec.name.as_str();
         let mut record = record(spec, image, None);
         let started = self.run(plan, spec.port, &mut record).await?;
@@ -156,13 +165,23 @@ impl DockerRuntime {
         let target = target(spec, started.port);
         fill(spec, connection.as_mut(), &target, superuser).await?;
         connection.close().await;
-        if let Err(error) = self.keep_template(key, &started.id, DATA, superuser).await {
-            report.note(format!("{name}: its data could not be kept for the next lab: {error}"));
-        }
+        let copy = match self.copy_frozen(&started.id, DATA).await {
+            Ok(copy) => Some(copy),
+            // A container that ended is no matter of copying.
+            Err(error) if self.engine.inspect(&started.id).await?.is_some_and(|found| found.running) => {
+                report.note(format!("{name}: its data could not be kept for the next lab: {error}"));
+                None
+            }
+            Err(_) => return Err(self.end_of(name, &started.id).await),
+        };
         record.template = Some(key.into());
-        Ok(self.ledger.save_record(name, &record)?)
+        self.ledger.save_record(name, &record)?;
+        Ok(copy)
     }
 
+    /// Starts the server on its data, which with `empty` is first copied from a template into that
+    /// volume.
+    #[expect(clippy::too_many_arguments, reason = "all of it was worked out by the one caller")]
     async fn start_database(
         &self,
         spec: &DatabaseSpec,
@@ -170,15 +189,26 @@ impl DockerRuntime {
         plan: &Plan,
         made_from: String,
         data: DataOrigin,
+        empty: Option<&str>,
         deadline: Instant,
     ) -> Result<(Outcome, Running), RuntimeError> {
         let name = spec.name.as_str();
         let lost = || RuntimeError::AccountsLost { service: name.into() };
         let mut accounts = self.ledger.accounts(name)?.ok_or_else(lost)?;
         let template = Origin::load(&self.lab.service(name))?.map(|origin| origin.superuser);
-        let mut record = record(spec, image, Some(made_from));
+        let mut record = record(spec, image, Some(made_from.clone()));
         record.port = self.ledger.record(name)?.map_or(0, |earlier| earlier.port);
-        let started = self.run(plan, spec.port, &mut record).await?;
+        let started = if let Some(volume) = empty {
+            // Until its data is whole, the record does not say that there is any.
+            record.template = None;
+            let fill = self.restore_template(&made_from, name, volume);
+            let started = self.run_on(fill, plan, spec.port, &mut record).await?;
+            record.template = Some(made_from);
+            self.ledger.save_record(name, &record)?;
+            started
+        } else {
+            self.run(plan, spec.port, &mut record).await?
+        };
         let (mut connection, own) =
             self.login(spec, plan, &started, &accounts, template.as_ref(), deadline).await?;
         let version = connection.version().await.map_err(RuntimeError::database(name))?;

@@ -66,6 +66,11 @@ impl DockerError {
         move |error| Self::Operation { operation, cause: explain(&error), status: status(&error) }
     }
 
+    /// An operation that failed on this machine, before or after the engine was asked.
+    pub(super) fn local(operation: String, cause: &impl std::fmt::Display) -> Self {
+        Self::Operation { operation, cause: cause.to_string(), status: None }
+    }
+
     /// Whether what was asked for is not there.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Operation { status: Some(404), .. })

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use context::ContextError;
@@ -58,6 +59,8 @@ pub struct DockerRuntime {
     images: Mutex<HashMap<String, Image>>,
     /// Held while the lab's network is looked for and made.
     network: Mutex<()>,
+    /// Templates that are being kept.
+    keeping: Mutex<JoinSet<()>>,
 }
 
 impl DockerRuntime {
@@ -88,6 +91,7 @@ impl DockerRuntime {
             ports: Ports::default(),
             images: Mutex::default(),
             network: Mutex::default(),
+            keeping: Mutex::default(),
         })
     }
 
@@ -138,6 +142,23 @@ impl Runtime for DockerRuntime {
             Service::Vault(spec) => self.ensure_vault(service, spec, report, deadline).await,
             Service::Database(spec) => self.ensure_database(service, spec, report, deadline).await,
         }
+    }
+
+    async fn ended(&self, service: &str) -> RuntimeError {
+        match self.engine.find(&self.names, service).await {
+            Ok(Some(container)) => self.end_of(service, &container.id).await,
+            Ok(None) => RuntimeError::Exited {
+                service: service.into(),
+                status: "its container was removed".into(),
+                log: Vec::new(),
+            },
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn settle(&self) {
+        let mut keeping = self.keeping.lock().await;
+        while keeping.join_next().await.is_some() {}
     }
 
     async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError> {

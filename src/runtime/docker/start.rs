@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bollard::query_parameters::WaitContainerOptionsBuilder;
+use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
 use super::DockerRuntime;
@@ -13,10 +15,10 @@ use crate::runtime::probe::{Ask, Probed};
 use crate::state::ServiceRecord;
 
 /// Pause between two probes.
-const PROBE_INTERVAL: Duration = Duration::from_millis(10);
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Pause between two looks at the container itself.
-const LOOK_INTERVAL: Duration = Duration::from_millis(150);
+/// Pause between two questions whether a container has ended, where one is answered too early.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many log lines an error shows.
 const LOG_LINES: usize = 20;
@@ -45,6 +47,17 @@ impl DockerRuntime {
         wished: Option<u16>,
         record: &mut ServiceRecord,
     ) -> Result<Started, RuntimeError> {
+        self.run_on(std::future::ready(Ok(())), plan, wished, record).await
+    }
+
+    /// [`run`](Self::run) on volumes that `data` fills while the container is made.
+    pub(super) async fn run_on(
+        &self,
+        data: impl Future<Output = Result<(), RuntimeError>>,
+        plan: &Plan,
+        wished: Option<u16>,
+        record: &mut ServiceRecord,
+    ) -> Result<Started, RuntimeError> {
         let service = plan.service.as_str();
         let mut earlier = self.engine.find(&self.names, service).await?;
         if let Some(container) = &earlier {
@@ -59,6 +72,7 @@ impl DockerRuntime {
                 self.engine.stop(container, 10).await?;
             }
         }
+        let mut data = Some(data);
         for attempt in 1.. {
             if let Some(container) = earlier.take() {
                 self.engine.remove_container(&container.id).await?;
@@ -67,7 +81,15 @@ impl DockerRuntime {
             record.port = hold.port;
             self.ledger.save_record(service, record)?;
             self.ensure_network().await?;
-            let id = self.engine.create(plan, &self.names, hold.port).await?;
+            let create = self.engine.create(plan, &self.names, hold.port);
+            let id = match data.take() {
+                // Neither is cut off half done because the other one failed.
+                Some(data) => {
+                    let (id, filled) = tokio::join!(create, data);
+                    filled.and(Ok(id?))?
+                }
+                None => create.await?,
+            };
             drop(hold);
             match self.engine.start(&id, &self.names.container(service)).await {
                 Ok(()) => return Ok(Started { id, port: record.port, reused: false }),
@@ -138,16 +160,24 @@ impl DockerRuntime {
         deadline: Instant,
         probe: &impl Ask<Ready = T>,
     ) -> Result<T, RuntimeError> {
+        tokio::select! {
+            ready = self.ask_until_ready(plan, started, deadline, probe) => ready,
+            error = self.end_of(&plan.service, &started.id) => Err(error),
+        }
+    }
+
+    async fn ask_until_ready<T: Send>(
+        &self,
+        plan: &Plan,
+        started: &Started,
+        deadline: Instant,
+        probe: &impl Ask<Ready = T>,
+    ) -> Result<T, RuntimeError> {
         let service = plan.service.as_str();
         let began = Instant::now();
         let mut last = "it was not asked yet".to_owned();
         let mut refused_since = None;
-        let mut looked = None::<Instant>;
         loop {
-            if looked.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
-                looked = Some(Instant::now());
-                self.fail_if_ended(service, &started.id).await?;
-            }
             match tokio::time::timeout_at(deadline, probe.ask(started.port)).await {
                 Ok(Probed::Ready(ready)) => {
                     // A login that succeeds while the entrypoint still initialises was let in by a
@@ -177,6 +207,20 @@ impl DockerRuntime {
                 });
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// Waits for the end of a container and says how it ended.
+    pub(super) async fn end_of(&self, service: &str, id: &str) -> RuntimeError {
+        loop {
+            // One long question; what an answer means that comes early, the container itself tells.
+            let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+            let mut wait = Box::pin(self.engine.docker.wait_container(id, Some(options)));
+            drop(wait.next().await);
+            match self.fail_if_ended(service, id).await {
+                Err(error) => return error,
+                Ok(()) => tokio::time::sleep(LOOK_INTERVAL).await,
+            }
         }
     }
 

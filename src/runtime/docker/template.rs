@@ -5,18 +5,25 @@
 //! database systems recover from. The password of the superuser in it is kept beside the lab's
 //! other secrets; every lab replaces it with one of its own.
 
-use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    RemoveImageOptions,
 };
 use futures_util::StreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use super::DockerRuntime;
+use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
 use super::names::{HOME, TEMPLATE};
+use crate::report::{Outcome, Report};
 use crate::runtime::RuntimeError;
 use crate::runtime::origin::Origin;
 use crate::state::Credentials;
@@ -76,46 +83,151 @@ impl DockerRuntime {
         Ok(self.engine.remove_container(&made.id).await?)
     }
 
-    /// Keeps the data of a running container as a template. Nothing is kept on failure.
-    pub(super) async fn keep_template(
+    /// Waits until nobody else is making this template. The caller looks again then: it may be there.
+    pub(super) async fn begin_template(
         &self,
+        service: &str,
         key: &str,
-        container: &str,
-        folder: &str,
-        superuser: &Credentials,
-    ) -> Result<(), DockerError> {
-        let paused = self.engine.docker.pause_container(container).await;
-        paused.map_err(DockerError::operation(format!("pause the container {container}")))?;
-        let imported = self.import(key, container, folder).await;
-        let unpaused = self.engine.docker.unpause_container(container).await;
-        unpaused.map_err(DockerError::operation(format!("resume the container {container}")))?;
-        imported?;
-        Origin::new(key, superuser.clone()).save(&self.origin_folder(key)).map_err(|e| {
-            DockerError::Operation {
-                operation: format!("keep the template {key}"),
-                cause: e.to_string(),
-                status: None,
+        report: &Report,
+        deadline: Instant,
+    ) -> Result<Build, RuntimeError> {
+        let folder = self.origin_folder(key);
+        std::fs::create_dir_all(&folder).map_err(crate::runtime::folder(service, "create", &folder))?;
+        let path = folder.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(crate::runtime::folder(service, "open", &path))?;
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Build { key: key.into(), _lock: file }),
+                Err(TryLockError::Error(e)) => return Err(crate::runtime::folder(service, "lock", &path)(e)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(RuntimeError::Timeout {
+                        service: service.into(),
+                        waited: began.elapsed(),
+                        last: "another lab is still initialising the same data".into(),
+                        log: Vec::new(),
+                    });
+                }
+                Err(TryLockError::WouldBlock) => {
+                    if !told {
+                        report.note(format!(
+                            "{service}: waiting for another lab that initialises the same data"
+                        ));
+                        told = true;
+                    }
+                    // flock has no asynchronous form; this polls.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
-        })
+        }
     }
 
-    async fn import(&self, key: &str, container: &str, folder: &str) -> Result<(), DockerError> {
-        let options = DownloadFromContainerOptionsBuilder::new().path(folder).build();
-        let data = self.engine.docker.download_from_container(container, Some(options));
-        let data = data.map(|chunk| chunk.map_err(std::io::Error::other));
-        let labels: HashMap<&str, &str> = [(TEMPLATE, key), (HOME, self.home_id.as_str())].into();
-        let changes = labels.iter().map(|(label, value)| format!("LABEL {label}={value}")).collect();
-        let options = CreateImageOptionsBuilder::new()
-            .from_src("-")
-            .repo(REPOSITORY)
-            .tag(&self.template_tag(key))
-            .changes(changes)
-            .build();
-        let body = bollard::body_try_stream(Box::pin(data));
-        let mut answers = self.engine.docker.create_image(Some(options), Some(body), None);
-        while let Some(answer) = answers.next().await {
-            answer.map_err(DockerError::operation(format!("keep the template {key}")))?;
-        }
-        Ok(())
+    /// Copies a folder of a running container, its processes frozen meanwhile, into a file without a
+    /// name: a tar archive.
+    pub(super) async fn copy_frozen(
+        &self,
+        container: &str,
+        folder: &str,
+    ) -> Result<tokio::fs::File, DockerError> {
+        let paused = self.engine.docker.pause_container(container).await;
+        paused.map_err(DockerError::operation(format!("pause the container {container}")))?;
+        let copied = self.download(container, folder).await;
+        let unpaused = self.engine.docker.unpause_container(container).await;
+        unpaused.map_err(DockerError::operation(format!("resume the container {container}")))?;
+        copied
     }
+
+    async fn download(&self, container: &str, folder: &str) -> Result<tokio::fs::File, DockerError> {
+        let operation = || format!("copy {folder} from the container {container}");
+        let failed = |e: std::io::Error| DockerError::local(operation(), &e);
+        let mut file = tokio::fs::File::from_std(tempfile::tempfile_in(self.home.root()).map_err(failed)?);
+        let options = DownloadFromContainerOptionsBuilder::new().path(folder).build();
+        let mut data = self.engine.docker.download_from_container(container, Some(options));
+        while let Some(chunk) = data.next().await {
+            let chunk = chunk.map_err(DockerError::operation(operation()))?;
+            file.write_all(&chunk).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        file.rewind().await.map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Keeps a copy as a template, while the lab goes on; [`settle`](crate::runtime::Runtime::settle)
+    /// waits for it. Nothing is kept on failure.
+    pub(super) async fn keep_template(
+        &self,
+        service: &str,
+        copy: tokio::fs::File,
+        build: Build,
+        superuser: Credentials,
+        report: &Report,
+    ) {
+        let (engine, folder) = (self.engine.clone(), self.origin_folder(&build.key));
+        let (tag, home_id) = (self.template_tag(&build.key), self.home_id.clone());
+        let (service, report) = (service.to_owned(), report.clone());
+        let task = async move {
+            let work = async {
+                let kept = import(&engine, copy, &build.key, &tag, &home_id).await.and_then(|()| {
+                    let saved = Origin::new(&build.key, superuser).save(&folder);
+                    saved.map_err(|e| DockerError::local(format!("keep the template {}", build.key), &e))
+                });
+                let outcome = match kept {
+                    Ok(()) => Outcome::changed(""),
+                    Err(error) => {
+                        report.note(format!("{service}: its data is not kept for the next lab: {error}"));
+                        Outcome::Unchanged
+                    }
+                };
+                Ok::<_, DockerError>((outcome, ()))
+            };
+            let title = format!("Keep the data of {service} for the next lab");
+            let after = format!("initialise {service}");
+            // It has no failure of its own.
+            drop(report.step(&format!("keep {service}"), &title, &[&after], work).await);
+            drop(build);
+        };
+        self.keeping.lock().await.spawn(task);
+    }
+}
+
+/// The right to make a template, alone; ends with the process at the latest.
+#[derive(Debug)]
+pub(super) struct Build {
+    key: String,
+    _lock: File,
+}
+
+/// Makes an image of a tar archive.
+async fn import(
+    engine: &Engine,
+    archive: tokio::fs::File,
+    key: &str,
+    tag: &str,
+    home_id: &str,
+) -> Result<(), DockerError> {
+    let operation = || format!("keep the template {key}");
+    // One whose password was not written down any more would lose its name and stay.
+    let name = format!("{REPOSITORY}:{tag}");
+    let removed = engine.docker.remove_image(&name, None::<RemoveImageOptions>, None).await;
+    unless_absent(removed.map_err(DockerError::operation(format!("remove the image {name}"))))?;
+    let labels = [(TEMPLATE, key), (HOME, home_id)];
+    let options = CreateImageOptionsBuilder::new()
+        .from_src("-")
+        .repo(REPOSITORY)
+        .tag(tag)
+        .changes(labels.map(|(label, value)| format!("LABEL {label}={value}")).into())
+        .build();
+    let chunks = futures_util::stream::try_unfold(archive, |mut archive| async {
+        let mut chunk = Vec::with_capacity(1 << 18);
+        let read = archive.read_buf(&mut chunk).await?;
+        Ok::<_, std::io::Error>((read > 0).then_some((chunk.into(), archive)))
+    });
+    let body = bollard::body_try_stream(Box::pin(chunks));
+    let mut answers = engine.docker.create_image(Some(options), Some(body), None);
+    while let Some(answer) = answers.next().await {
+        answer.map_err(DockerError::operation(operation()))?;
+    }
+    Ok(())
 }
