@@ -1,5 +1,6 @@
 //! A real Vault with real databases: started, initialised, provisioned, rotated and *proven*.
 
+pub mod bench;
 pub mod cli;
 pub mod database;
 pub mod demo;

@@ -43,6 +43,10 @@ fn each_outside_library_has_one_home() {
         ("bollard", &["runtime/docker"]),
         ("serde_saphyr", &["spec/load.rs", "spec/load"]),
         ("reqwest", &["vault/transport.rs"]),
+        ("hyper", &["bench/http.rs"]),
+        ("hyper_util", &["bench/http.rs"]),
+        ("http_body_util", &["bench/http.rs"]),
+        ("tokio_rustls", &["bench/http.rs"]),
         ("tokio_postgres", &["database"]),
         ("mysql_async", &["database"]),
     ];
@@ -74,8 +78,9 @@ fn each_outside_library_has_one_home() {
 fn nothing_points_back_up() {
     // From the top: a layer may use those to its right.
     let layers: &[(&str, &[&str])] = &[
-        ("lab", &["cli"]),
-        ("provision", &["cli", "lab", "demo", "keeper"]),
+        ("bench", &["cli", "demo", "keeper"]),
+        ("lab", &["cli", "bench"]),
+        ("provision", &["cli", "bench", "lab", "demo", "keeper"]),
         ("keeper", &["cli", "demo"]),
         ("service", &["cli", "lab", "demo", "keeper", "provision", "runtime", "vault"]),
         ("runtime", &["cli", "lab", "demo", "keeper", "provision", "vault"]),

@@ -22,6 +22,7 @@ fn a_lab_is_used() {
     connect(&lab);
     logs(&lab);
     demo(&lab);
+    bench(&lab);
 }
 
 fn env(lab: &TestLab) {
@@ -164,4 +165,49 @@ fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(lab.ok(&["completions", shell]).contains("vaultlab"), "{shell}");
     }
+}
+
+fn bench(lab: &TestLab) {
+    let accounts = || {
+        let count = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'";
+        let url = lab.json(&["creds", "pg-write"])["url"].as_str().expect("a URL").to_owned();
+        let output = Command::new("psql").args([&url, "-tAc", count]).output().expect("psql");
+        text(&output.stdout).trim().parse::<u64>().expect("a number")
+    };
+    let before = accounts();
+    let found = lab.json(&["bench", "--for", "1s", "--workers", "4", "--direct"]);
+    let loads = found["loads"].as_array().expect("loads");
+    let kinds: Vec<&str> = loads.iter().filter_map(|load| load["load"].as_str()).collect();
+    assert_eq!(kinds, ["reads", "logins", "creds", "creds"]);
+    for load in loads {
+        assert!(load["done"].as_u64() > Some(0), "{load}");
+        assert!(load["errors"].as_object().is_some_and(serde_json::Map::is_empty), "{load}");
+        assert!(load["latency_ms"]["p50"].as_f64() <= load["latency_ms"]["max"].as_f64(), "{load}");
+        let made = load["done"].as_u64().unwrap_or(0)
+            + load["direct"]["done"].as_u64().unwrap_or(0) * u64::from(load["load"] == "creds");
+        let cleaned = if load["load"] == "reads" { 0 } else { made };
+        assert_eq!(load["cleaned"]["revoked"].as_u64().unwrap_or(0), cleaned, "{load}");
+    }
+    assert!(loads[2]["direct"]["ratio"].as_f64() > Some(0.0), "{}", loads[2]);
+    // The one more is the account that counts; what other steps left may end meanwhile.
+    assert!(accounts() <= before + 1, "what a benchmark makes it removes");
+
+    let shown = lab.ok(&["env", "--format", "json"]);
+    let variables: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let token = lab.write("token", variables["VAULT_TOKEN"].as_str().expect("a token"));
+    let token = token.to_str().expect("a path");
+    let address = variables["VAULT_ADDR"].as_str().expect("an address");
+    let asked = ["bench", "creds", "--role", "pg-read", "--revoke", "--for", "500ms", "--output", "json"];
+    let other = [&asked[..], &["--address", address, "--token-file", token]].concat();
+    let found: serde_json::Value = serde_json::from_str(&lab.ok(&other)).expect("JSON");
+    let load = &found["loads"][0];
+    assert!(load["revocations"]["done"].as_u64() > Some(0), "{load}");
+    assert_eq!(load["done"], load["revocations"]["done"]);
+    assert_eq!(load["cleaned"], serde_json::Value::Null);
+
+    // Every request fails: counted by what Vault says, and told by the exit code.
+    lab.write("token", "hvs.nobody");
+    let output = lab.run(&["bench", "reads", "--for", "200ms", "--address", address, "--token-file", token]);
+    assert_eq!(output.status.code(), Some(6));
+    assert!(text(&output.stdout).contains("failed: 403"), "{}", text(&output.stdout));
 }

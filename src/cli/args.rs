@@ -1,11 +1,15 @@
 //! What can be typed.
 
+mod bench;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub use bench::{BenchArgs, LoadArg};
 
 /// A real Vault with real databases: started, provisioned, root-rotated, and proven by logging in.
 #[derive(Debug, Parser)]
@@ -225,6 +229,8 @@ pub enum Command {
         #[command(subcommand)]
         demo: Demo,
     },
+    /// Put a Vault under load and measure it: reads, logins, database credentials
+    Bench(BenchArgs),
     /// Run the embedded Vault-compatible server, with the options of `vault server`
     Server {
         /// Configuration file or folder (HCL or JSON); can be repeated
@@ -251,6 +257,7 @@ impl Command {
             | Self::Creds { lab, .. }
             | Self::Exec { lab, .. }
             | Self::Connect { lab, .. }
+            | Self::Bench(BenchArgs { lab, .. })
             | Self::Demo { demo: Demo::Rotate { lab, .. } } => Some(lab.clone()),
             Self::Logs { lab, .. } => Some(lab.clone().into()),
             Self::Server { .. } | Self::Completions { .. } => None,

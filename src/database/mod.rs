@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use error::{DatabaseError, Refusal, ScriptError};
+pub(crate) use postgres::scram_verifier;
 pub(crate) use quote::pg_name as postgres_name;
 
 use crate::secret::Secret;

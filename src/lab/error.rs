@@ -93,6 +93,9 @@ pub enum LabError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A database's URL cannot be read; it holds a password and is not shown.
+    #[error("the database's URL is none: write it as in postgresql://USER:PASSWORD@127.0.0.1:5432/DATABASE")]
+    DatabaseUrl,
     /// The embedded server could not run.
     #[error(transparent)]
     Server(vaultlab_server::server::RunError),
@@ -146,6 +149,7 @@ impl LabError {
             | Self::UnknownAppRole { .. }
             | Self::UnknownVariable { .. }
             | Self::OtherFile { .. }
+            | Self::DatabaseUrl
             | Self::Runtime(RuntimeError::NoSuchService { .. }) => 2,
             Self::Spec(_) => 3,
             Self::Runtime(RuntimeError::ProgramMissing { .. } | RuntimeError::ProgramUnusable { .. }) => 4,

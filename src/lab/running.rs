@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Data, Down, Lab, LabError};
+use crate::database::Target;
 use crate::report::{Outcome, StepTiming, critical_path};
 use crate::runtime::{Running, RuntimeKind, ServiceState};
 use crate::secret::Secret;
 use crate::service::{Endpoint, VAULT};
 use crate::spec::model::{DatabaseSpec, Engine, Flavour, RoleSpec};
-use crate::state::CommandToken;
+use crate::state::{Accounts, CommandToken, Credentials};
 use crate::vault::{Client, Credential};
 
 /// A lab that is up. It stays up when this value is dropped: labs outlive programs.
@@ -194,6 +195,24 @@ impl RunningLab {
             role: name.into(),
             known: self.lab.spec.roles().map(|(_, role)| role.name.clone()).collect(),
         })
+    }
+
+    /// How this program itself reaches a role's database: the mount of its secrets engine, where the
+    /// database is, and its superuser.
+    ///
+    /// # Errors
+    /// When the lab has no such role, or its accounts cannot be read.
+    pub fn direct(&self, role: &str) -> Result<(String, Target, Credentials), LabError> {
+        let (spec, _, info) = self.role(role)?;
+        let accounts = Accounts::load(&self.lab.dir)?.databases.remove(&spec.name).ok_or_else(|| {
+            LabError::NotRunning {
+                lab: self.lab.name().into(),
+                detail: format!(": the accounts of {} are not known", spec.name),
+            }
+        })?;
+        let target =
+            Target { engine: spec.engine, endpoint: info.endpoint(), database: info.database.clone() };
+        Ok((spec.mount.clone(), target, accounts.superuser))
     }
 
     /// A fresh credential of a role. Revoke its lease when it is no longer needed; otherwise it ends

@@ -1,6 +1,7 @@
 //! Requests and answers. The only place that knows the HTTP library.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 pub(super) use reqwest::Method;
@@ -113,12 +114,17 @@ fn parse<T: DeserializeOwned>(operation: &str, value: Value) -> Result<T, VaultE
 impl Client {
     /// A client of the Vault at `address`, as in `http://127.0.0.1:8200`. Nothing is sent yet.
     pub fn new(address: &str) -> Result<Self, VaultError> {
+        Self::trusting(address, None)
+    }
+
+    /// The same for an `https` address whose certificate is of `ca`, a PEM file.
+    pub fn trusting(address: &str, ca: Option<&Path>) -> Result<Self, VaultError> {
         crate::install_crypto_provider();
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .no_proxy() // a lab is on loopback; a proxy of the environment would never reach it
-            .build()
-            .map_err(|e| unreachable("set up HTTP".into(), address, &e))?;
+        let mut builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy(); // a lab is on loopback; a proxy of the environment would never reach it
+        if let Some(ca) = ca {
+            builder = builder.tls_certs_only(certificates(ca, address)?);
+        }
+        let http = builder.build().map_err(|e| unreachable("set up HTTP".into(), address, &e))?;
         Ok(Self { http, address: address.trim_end_matches('/').to_owned(), token: None })
     }
 
@@ -229,6 +235,16 @@ impl Client {
         };
         Ok((status, operation, body))
     }
+}
+
+fn certificates(ca: &Path, address: &str) -> Result<Vec<reqwest::Certificate>, VaultError> {
+    let odd = |cause: String| VaultError::Unreachable {
+        operation: format!("use the certificate {}", ca.display()),
+        address: address.into(),
+        cause,
+    };
+    let pem = std::fs::read(ca).map_err(|e| odd(e.to_string()))?;
+    reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| odd(e.to_string()))
 }
 
 /// Go's multierror puts each cause on a line of its own after a count; one line reads better.

@@ -1,5 +1,6 @@
 //! One file per command; each takes plain values and calls the library.
 
+mod bench;
 mod creds;
 mod demo;
 mod env;
@@ -152,6 +153,7 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Command::Demo { demo: Demo::Rotate { watch, duration, retain, lab } } => {
             demo::rotate(&settings(lab), watch.then_some(duration), retain).await
         }
+        Command::Bench(args) => bench::run(&settings(args.lab.clone()), &args).await,
         Command::Server { config } => server::run(&config).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
