@@ -48,6 +48,8 @@ pub struct Index {
     accessors: HashMap<Box<str>, TokenKey>,
     leases: BTreeMap<Arc<str>, LeaseNode>,
     due: BTreeSet<(Timestamp, Ref)>,
+    /// When the expiration task looks next by itself; none before it has looked at all.
+    wakes: Option<Timestamp>,
 }
 
 impl Index {
@@ -302,6 +304,23 @@ impl Index {
     /// Number of leases.
     pub fn lease_count(&self) -> usize {
         self.leases.len()
+    }
+
+    /// When to look next: at what is due then, at the latest at `limit`. Noted for
+    /// [`Index::oversleeps`].
+    pub fn sleep_until(&mut self, limit: Timestamp) -> Timestamp {
+        let wakes = self.next_due().map_or(limit, |due| due.min(limit));
+        self.wakes = Some(wakes);
+        wakes
+    }
+
+    /// Whether something is due before the expiration task looks by itself.
+    pub fn oversleeps(&self) -> bool {
+        match (self.next_due(), self.wakes) {
+            (Some(due), Some(wakes)) => due < wakes,
+            (due, None) => due.is_some(),
+            (None, _) => false,
+        }
     }
 
     /// When something has to be done next.

@@ -122,3 +122,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_task_is_woken_only_for_what_is_due_before_it_looks() {
+    let mut index = with_family();
+    assert!(index.oversleeps(), "it has not looked yet");
+    assert_eq!(index.sleep_until(at(1000)), at(50));
+    assert!(!index.oversleeps());
+    assert!(index.add_lease("db/creds/x/1", key("child"), at(60)));
+    assert!(!index.oversleeps(), "it looks at 50 anyway");
+    assert!(index.add_lease("db/creds/x/2", key("child"), at(40)));
+    assert!(index.oversleeps());
+    assert_eq!(index.sleep_until(at(30)), at(30));
+    assert!(!index.oversleeps());
+}

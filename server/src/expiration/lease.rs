@@ -122,7 +122,7 @@ impl Active {
             self.take_back(&id, lease).await;
             return Err(error);
         }
-        self.schedule_changed.notify_one();
+        self.reschedule();
         secret.lease_id = id;
         Ok(())
     }
@@ -132,7 +132,7 @@ impl Active {
         if let Err(error) = self.revoke_at_backend(id, &lease).await {
             tracing::error!(lease_id = id, %error, "secret without a lease could not be revoked; will retry");
             self.index().restore_lease(id, lease.token, Timestamp::now() + Duration::from_secs(10), false);
-            self.schedule_changed.notify_one();
+            self.reschedule();
         } else if let Err(error) = self.leases().delete(id).await {
             tracing::warn!(lease_id = id, %error, "lease of a revoked secret could not be removed");
         }
@@ -197,7 +197,7 @@ impl Active {
         if !self.index().extend_lease(id, lease.expires) {
             return Err(Error::bad_request("lease expired"));
         }
-        self.schedule_changed.notify_one();
+        self.reschedule();
         Ok(Response {
             secret: Some(Secret {
                 lease: LeaseOptions { ttl, renewable: true, ..LeaseOptions::default() },
@@ -227,7 +227,7 @@ impl Active {
             index.end_lease(id, now);
         }
         drop(index);
-        self.schedule_changed.notify_one();
+        self.reschedule();
         ids.len()
     }
 }

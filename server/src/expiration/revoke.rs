@@ -55,7 +55,7 @@ impl Active {
             && lease.irrevocable.is_none()
         {
             self.index().revive_lease(id, lease.expires);
-            self.schedule_changed.notify_one();
+            self.reschedule();
         }
     }
 
@@ -100,7 +100,7 @@ impl Active {
         let delay = retry_delay(attempts);
         tracing::warn!(lease_id = id, attempts, ?delay, %error, "failed to revoke lease; will retry");
         self.index().retry_lease(id, Timestamp::now() + delay);
-        self.schedule_changed.notify_one();
+        self.reschedule();
     }
 
     async fn mark_irrevocable(&self, id: &str, cause: &str) -> Result<(), Error> {

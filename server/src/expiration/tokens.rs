@@ -47,7 +47,7 @@ impl Active {
             self.tokens.delete(&[key]).await?;
             return Err(Error::bad_request("parent token not found"));
         }
-        self.schedule_changed.notify_one();
+        self.reschedule();
         Ok(token)
     }
 
@@ -120,7 +120,7 @@ impl Active {
             self.tokens.delete(&[*key]).await?;
             return Err(Error::bad_request("token not found"));
         }
-        self.schedule_changed.notify_one();
+        self.reschedule();
         Ok(token)
     }
 
@@ -187,7 +187,7 @@ impl Active {
                 self.tokens.forget(key);
             }
         }
-        self.schedule_changed.notify_one();
+        self.reschedule();
         for (key, accessor) in gone {
             if let Err(error) = self.clear_private(&key, &accessor).await {
                 tracing::warn!(%error, "private storage of a revoked token could not be cleared");

@@ -31,7 +31,9 @@ async fn run(active: Arc<Active>) {
             tokio::task::yield_now().await;
             continue;
         }
-        let sleep = until_next(&active);
+        let now = Timestamp::now();
+        let next = active.index().sleep_until(now + MAX_SLEEP);
+        let sleep = Duration::try_from(next.duration_since(now)).unwrap_or_default();
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
             () = active.schedule_changed.notified() => {}
@@ -40,11 +42,13 @@ async fn run(active: Arc<Active>) {
     }
 }
 
-fn until_next(active: &Active) -> Duration {
-    let Some(next) = active.index().next_due() else {
-        return MAX_SLEEP;
-    };
-    Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default().min(MAX_SLEEP)
+impl Active {
+    /// To be called after the schedule changed: wakes the expiration task if it would come too late.
+    pub(crate) fn reschedule(&self) {
+        if self.index().oversleeps() {
+            self.schedule_changed.notify_one();
+        }
+    }
 }
 
 async fn process(active: Arc<Active>, reference: Ref) {
@@ -62,7 +66,7 @@ async fn process(active: Arc<Active>, reference: Ref) {
                     tracing::warn!(%error, "expired token could not be revoked; will retry");
                     let at = Timestamp::now() + Duration::from_secs(5);
                     active.index().set_token_due(key, Some(at));
-                    active.schedule_changed.notify_one();
+                    active.reschedule();
                 }
             }
         }

@@ -8,10 +8,14 @@ mod listener;
 pub mod parse;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
@@ -37,17 +41,24 @@ pub async fn serve(
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let head = request.method() == Method::HEAD;
-    // In a task of its own: a client that goes away must not stop a request half-way, with a user
-    // made in a database and no lease for it.
     let limits = Arc::clone(&options);
-    let answer = tokio::spawn(async move {
+    let answer = async move {
         let timeout = limits.max_request_duration.unwrap_or(core.settings.max_request_duration);
         tokio::time::timeout(timeout, answer(&core, &limits, peer, request))
             .await
             .unwrap_or_else(|_| Reply::error(&Error::internal("context deadline exceeded")))
-    });
-    let mut reply = answer.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a request handler failed");
+    };
+    let mut answer = Box::pin(AssertUnwindSafe(answer).catch_unwind());
+    // Most reads wait for nothing. What has to wait goes on in a task of its own: a client that goes
+    // away must not stop a request half-way, with a user made in a database and no lease for it.
+    let first = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
+    let answer = match first.await {
+        Poll::Ready(reply) => reply.map_err(drop),
+        Poll::Pending => tokio::spawn(answer).await.map_err(drop).and_then(|reply| reply.map_err(drop)),
+    };
+    let mut reply = answer.unwrap_or_else(|()| {
+        // The panic itself was reported where it happened.
+        tracing::error!("a request handler failed");
         Reply::error(&Error::internal("internal error"))
     });
     if head {

@@ -180,7 +180,7 @@ async fn revoke(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<Optio
     }
     if is_lazy(call)? {
         active.index().end_lease(&id, Timestamp::now());
-        active.schedule_changed.notify_one();
+        active.reschedule();
         return Ok(Some(Response::accepted()));
     }
     active.revoke_lease(&id, false).await?;
@@ -200,7 +200,7 @@ fn tidy(active: &Arc<Active>) {
         index.end_lease(id, now);
     }
     drop(index);
-    active.schedule_changed.notify_one();
+    active.reschedule();
     tracing::info!(leases = orphaned.len(), "tidied leases");
 }
 
