@@ -192,6 +192,7 @@ impl LabError {
             Self::Program { program, .. } => format!("command -v {program}   # is it there, and on PATH?"),
             Self::File { path, .. } => format!("ls -ld {}", path.display()),
             Self::Server(_) => "vaultlab server --help".into(),
+            Self::DatabaseUrl => "vaultlab bench --help".into(),
             Self::State(_) | Self::Interrupted => return None,
         })
     }

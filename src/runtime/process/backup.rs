@@ -58,7 +58,7 @@ fn in_copy(path: &Path) -> bool {
     let below = |folder: &&str| path.starts_with(folder) && path != Path::new(folder);
     path != Path::new(CONTROL)
         && !NOT_COPIED.iter().any(|name| path == Path::new(name))
-        && !COPIED_EMPTY.iter().chain(&[LOG]).any(|folder| below(folder))
+        && !COPIED_EMPTY.iter().chain(&[LOG]).any(below)
 }
 
 /// Runs work on files where it holds nobody up.
