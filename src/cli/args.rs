@@ -231,6 +231,23 @@ pub enum Command {
     },
     /// Put a Vault under load and measure it: reads, logins, database credentials
     Bench(BenchArgs),
+    /// Look whether this machine has what the lab needs; exit code 4 when it could not come up
+    Doctor {
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Remove templates that no lab was made from and what labs that are gone left in the container
+    /// engine. Labs keep everything, running or not
+    Prune {
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        /// Remove it without asking
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
     /// Run the embedded Vault-compatible server, with the options of `vault server`
     Server {
         /// Configuration file or folder (HCL or JSON); can be repeated
@@ -253,6 +270,8 @@ impl Command {
             | Self::Down { lab, .. }
             | Self::Status { lab }
             | Self::Ls { lab }
+            | Self::Doctor { lab }
+            | Self::Prune { lab, .. }
             | Self::Env { lab, .. }
             | Self::Creds { lab, .. }
             | Self::Exec { lab, .. }

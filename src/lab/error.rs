@@ -140,7 +140,7 @@ impl LabError {
     pub fn exit_code(&self) -> u8 {
         match self.state() {
             Some(StateError::Name { .. }) => return 2,
-            Some(StateError::Locked { .. }) => return 8,
+            Some(StateError::Locked { .. } | StateError::TemplatesInUse) => return 8,
             Some(_) => return 11,
             None => {}
         }
@@ -227,7 +227,7 @@ fn next_for_state(error: &StateError) -> &'static str {
         }
         StateError::Newer { .. } => "vaultlab --version   # then install the newer one",
         StateError::Locked { .. } => "vaultlab status",
-        StateError::Name { .. } => "vaultlab ls",
+        StateError::Name { .. } | StateError::TemplatesInUse => "vaultlab ls",
     }
 }
 

@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+mod doctor;
 mod down;
 mod env;
 mod error;
@@ -21,6 +22,7 @@ mod logs;
 mod open;
 mod owned;
 mod root;
+mod prune;
 mod running;
 mod runtimes;
 mod status;
@@ -29,6 +31,7 @@ mod undo;
 mod up;
 mod watch;
 
+pub use doctor::{Check, Diagnosis, Level, diagnose};
 pub use down::{Data, Down};
 pub use env::{EnvFormat, Variable, apply_map, masks, render};
 pub use error::LabError;
@@ -36,5 +39,6 @@ pub use exec::ExecOptions;
 pub use files::{Written, write_shipped_lab};
 pub use open::{Lab, LabOptions};
 pub use root::RootAccess;
+pub use prune::{Prune, Pruned, PrunedItem};
 pub use running::{AppRoleInfo, DatabaseInfo, RoleCredential, RunningLab, UpSummary, VaultInfo};
 pub use status::{LabStatus, LabSummary, ServiceStatus, VaultStatus, list};

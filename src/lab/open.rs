@@ -111,8 +111,7 @@ impl Lab {
 
     /// The services the lab file declares, Vault first.
     pub(super) fn services(&self) -> Vec<Service> {
-        let databases = self.spec.databases.iter().cloned().map(Service::Database);
-        std::iter::once(Service::Vault(self.spec.vault.clone())).chain(databases).collect()
+        services(&self.spec)
     }
 
     pub(super) async fn runtime(&self) -> Result<Arc<dyn Runtime>, LabError> {
@@ -186,9 +185,20 @@ fn known_by_name(name: &str) -> LabSpec {
 impl Lab {
     /// The file the lab comes from; `None` for the one inside the program.
     pub fn file(&self) -> Option<&Path> {
-        match &self.spec.origin {
-            Origin::File(path) => Some(path),
-            Origin::BuiltIn => None,
-        }
+        file(&self.spec)
     }
+}
+
+/// The file a description comes from.
+pub(super) fn file(spec: &LabSpec) -> Option<&Path> {
+    match &spec.origin {
+        Origin::File(path) => Some(path),
+        Origin::BuiltIn => None,
+    }
+}
+
+/// The services of a description, Vault first.
+pub(super) fn services(spec: &LabSpec) -> Vec<Service> {
+    let databases = spec.databases.iter().cloned().map(Service::Database);
+    std::iter::once(Service::Vault(spec.vault.clone())).chain(databases).collect()
 }

@@ -17,7 +17,7 @@ use crate::report::{EventKind, JsonLines, Outcome};
 use crate::runtime::{Running, Runtime};
 use crate::service::{Service, VAULT};
 use crate::spec::model::{AppRoleSpec, DatabaseSpec, RootRotation};
-use crate::state::{KeyStore, LabLock, Manifest};
+use crate::state::{KeyStore, LabLock, Manifest, TemplateUse};
 use crate::vault::Client;
 
 impl Lab {
@@ -35,6 +35,10 @@ impl Lab {
             () = &mut interrupt => return Err(LabError::Interrupted),
         };
         self.keep_events()?;
+        let using = tokio::select! {
+            using = self.use_templates() => using?,
+            () = &mut interrupt => return Err(LabError::Interrupted),
+        };
         let runtime = tokio::select! {
             runtime = super::runtimes::choose(self) => runtime?,
             () = &mut interrupt => return Err(LabError::Interrupted),
@@ -63,7 +67,7 @@ impl Lab {
                 before.restore(self, runtime.as_ref()).await;
             }
         }
-        drop(lock);
+        drop((using, lock));
         result
     }
 
@@ -71,6 +75,12 @@ impl Lab {
         let tell =
             |holder: &_| self.report.note(format!("waiting for {holder} to finish with lab {}", self.name()));
         Ok(LabLock::acquire(&self.dir, purpose, self.timeout(), tell).await?)
+    }
+
+    /// What this lab may start from is not removed meanwhile.
+    async fn use_templates(&self) -> Result<TemplateUse, LabError> {
+        let tell = || self.report.note("waiting for `vaultlab prune` to finish");
+        Ok(TemplateUse::join(&self.home, self.timeout(), tell).await?)
     }
 
     /// Adds what happens from now on to the lab's `events.jsonl`.

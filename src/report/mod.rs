@@ -6,12 +6,14 @@ mod event;
 mod jsonl;
 mod plain;
 mod progress;
+mod size;
 mod timing;
 
 pub use event::{EventKind, LabEvent, Outcome};
 pub use jsonl::JsonLines;
 pub use plain::Plain;
 pub use progress::Progress;
+pub use size::human_size;
 pub use timing::{StepTiming, critical_path};
 
 use std::fmt::Display;

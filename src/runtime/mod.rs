@@ -2,7 +2,9 @@
 
 pub mod docker;
 mod error;
+
 mod ledger;
+mod leftover;
 mod origin;
 mod ports;
 mod probe;
@@ -18,6 +20,7 @@ use tokio::time::Instant;
 
 use error::folder;
 pub use error::{RuntimeError, install_hint};
+pub use leftover::{Leftover, LeftoverKind};
 
 use crate::report::Report;
 use crate::service::{Endpoint, Service, ServiceKind};
@@ -52,6 +55,11 @@ impl fmt::Display for RuntimeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Who listens on a port of 127.0.0.1, as in `postgres (pid 1234)`; `None` when it is free.
+pub fn port_holder(port: u16) -> Option<String> {
+    ports::is_taken(port).then(|| ports::holder(port))
 }
 
 /// Lines of a log; ends with the log unless it is followed.

@@ -9,6 +9,7 @@ mod keys;
 mod lock;
 mod manifest;
 mod token;
+mod template_use;
 
 pub use accounts::{Accounts, Credentials, DatabaseAccounts};
 pub use atomic::{Visibility, read_json, write_atomic, write_json, write_json_unsynced};
@@ -17,6 +18,7 @@ pub use keys::{KeyStore, VaultKeys};
 pub use lock::{LabLock, LockHolder};
 pub use manifest::{Manifest, ServiceRecord};
 pub use token::CommandToken;
+pub use template_use::TemplateUse;
 
 use std::path::PathBuf;
 
@@ -62,6 +64,9 @@ pub enum StateError {
         /// Who holds the lock.
         holder: LockHolder,
     },
+    /// Templates are to be removed while labs may be starting from them, or the reverse.
+    #[error("the templates of labs are in use: another vaultlab brings up a lab or prunes")]
+    TemplatesInUse,
     /// A lab name that would be unsafe as a folder or container name.
     #[error(
         "{name:?} is not a lab name: use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit"

@@ -3,10 +3,12 @@
 mod bench;
 mod creds;
 mod demo;
+mod doctor;
 mod env;
 mod exec;
 mod init;
 mod logs;
+mod prune;
 mod server;
 mod status;
 mod up;
@@ -154,6 +156,8 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
             demo::rotate(&settings(lab), watch.then_some(duration), retain).await
         }
         Command::Bench(args) => bench::run(&settings(args.lab.clone()), &args).await,
+        Command::Doctor { lab } => doctor::run(&settings(lab)).await,
+        Command::Prune { dry_run, yes, lab } => prune::run(&settings(lab), dry_run, yes).await,
         Command::Server { config } => server::run(&config).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

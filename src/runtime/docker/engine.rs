@@ -66,13 +66,18 @@ impl Engine {
         &self.address.host
     }
 
+    /// Why this one: `DOCKER_HOST`, a Docker context, or the default socket.
+    pub fn origin(&self) -> &str {
+        &self.address.origin
+    }
+
     /// The version of the API that is spoken, as in `1.41`.
     pub fn api_version(&self) -> String {
         self.docker.client_version().to_string()
     }
 
     /// Whether its loopback interface is this machine's, as far as the address tells.
-    pub(super) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         let host = &self.address.host;
         if host.starts_with("unix://") {
             return true;

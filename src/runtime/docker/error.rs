@@ -102,7 +102,11 @@ pub(super) fn status(error: &bollard::errors::Error) -> Option<u16> {
 /// An engine's words, without the library's around them; for faults of the connection, all causes.
 pub(super) fn explain(error: &bollard::errors::Error) -> String {
     match error {
-        bollard::errors::Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
+        bollard::errors::Error::DockerResponseServerError { message, status_code } => {
+            // What is no engine may answer with a status alone.
+            let message = message.trim();
+            if message.is_empty() { format!("HTTP status {status_code}") } else { message.to_owned() }
+        }
         bollard::errors::Error::DockerStreamError { error } => error.trim().to_owned(),
         bollard::errors::Error::RequestTimeoutError => "it does not answer in time".into(),
         other => {

@@ -31,6 +31,8 @@ pub(super) struct Image {
     pub name: String,
     /// Digest of its content.
     pub id: String,
+    /// Its bytes on disk, with layers that it shares with others.
+    pub size: u64,
     /// Folders it declares as volumes.
     pub volumes: Vec<String>,
     labels: HashMap<String, String>,
@@ -95,6 +97,30 @@ fn vault_candidates(spec: &VaultSpec) -> Vec<String> {
     }
 }
 
+/// The image a service would rather have than any other.
+pub(super) fn first_choice(service: &Service) -> String {
+    candidates(service).into_iter().next().unwrap_or_default()
+}
+
+/// The image that a service gets without anything being pulled.
+pub(super) async fn present(engine: &Engine, service: &Service) -> Result<Option<Image>, DockerError> {
+    for candidate in candidates(service) {
+        if let Some(image) = inspect(engine, &ImageRef::parse(&candidate)?).await? {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
+}
+
+/// The image that would be pulled for a service; `None` when a registry has none.
+pub(super) fn pullable(service: &Service) -> Result<Option<ImageRef>, DockerError> {
+    let in_no_registry = matches!(service, Service::Vault(vault) if vault.flavour == Flavour::Embedded && vault.image.is_none());
+    match candidates(service).first() {
+        Some(image) if !in_no_registry => ImageRef::parse(image).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// The image for a service, pulled when the policy says so.
 pub(super) async fn ensure(
     engine: &Engine,
@@ -102,44 +128,37 @@ pub(super) async fn ensure(
     policy: PullPolicy,
     report: &Report,
 ) -> Result<Image, DockerError> {
-    let candidates =
-        candidates(service).iter().map(|name| ImageRef::parse(name)).collect::<Result<Vec<_>, _>>()?;
-    if policy != PullPolicy::Always {
-        for candidate in &candidates {
-            if let Some(image) = inspect(engine, candidate).await? {
-                return Ok(image);
-            }
-        }
+    let wanted = pullable(service)?;
+    // With `always`, what is in no registry still has to be here.
+    if (policy != PullPolicy::Always || wanted.is_none())
+        && let Some(image) = present(engine, service).await?
+    {
+        return Ok(image);
     }
-    let Some(wanted) = candidates.first() else {
-        return Err(DockerError::ImageName { image: String::new(), cause: "no image serves it" });
-    };
     let missing = |cause: String| DockerError::ImageMissing {
-        image: wanted.to_string(),
+        image: first_choice(service),
         hint: hint(service, policy, &cause),
         cause,
     };
-    if policy == PullPolicy::Never {
+    let Some(wanted) = wanted.filter(|_| policy != PullPolicy::Never) else {
         return Err(missing(String::new()));
-    }
-    if matches!(service, Service::Vault(vault) if vault.flavour == Flavour::Embedded && vault.image.is_none())
-    {
-        // It is in no registry.
-        return Err(missing(String::new()));
-    }
+    };
     let step = format!("pull {wanted}");
     let work = async {
         let credentials = find_credentials(wanted.registry()).await?;
-        pull(engine, wanted, credentials, report, &step).await.map_err(missing)?;
+        pull(engine, &wanted, credentials, report, &step).await.map_err(missing)?;
         Ok::<_, DockerError>((Outcome::changed(""), ()))
     };
     report.step(&step, &format!("Pulling {wanted}"), &[], work).await?;
-    inspect(engine, wanted)
+    inspect(engine, &wanted)
         .await?
         .ok_or_else(|| missing("it was pulled, but the engine does not have it".into()))
 }
 
-async fn find_credentials(registry: &str) -> Result<Option<bollard::auth::DockerCredentials>, DockerError> {
+/// What Docker's configuration has for a registry.
+pub(super) async fn find_credentials(
+    registry: &str,
+) -> Result<Option<bollard::auth::DockerCredentials>, DockerError> {
     let Some(config) = DockerEnvironment::of_this_process().config else { return Ok(None) };
     let name = registry.to_owned();
     let looked = tokio::task::spawn_blocking(move || credentials::lookup(&config, &name)).await;
@@ -155,6 +174,7 @@ async fn inspect(engine: &Engine, image: &ImageRef) -> Result<Option<Image>, Doc
         Image {
             id: found.id.unwrap_or_else(|| name.clone()),
             name,
+            size: found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
             volumes: config.volumes.unwrap_or_default(),
             labels: config.labels.unwrap_or_default(),
             env: config.env.unwrap_or_default(),
@@ -162,7 +182,8 @@ async fn inspect(engine: &Engine, image: &ImageRef) -> Result<Option<Image>, Doc
     }))
 }
 
-fn hint(service: &Service, policy: PullPolicy, cause: &str) -> String {
+/// What to do when an image cannot be had.
+pub(super) fn hint(service: &Service, policy: PullPolicy, cause: &str) -> String {
     let stand_in = match service {
         Service::Vault(_) => "vaultlab/server:latest",
         Service::Database(database) => match database.engine {
@@ -213,6 +234,7 @@ mod tests {
         let mut image = Image {
             name: "r.io:1/openbao/openbao:2.4.1".into(),
             id: "sha256:0".into(),
+            size: 0,
             volumes: Vec::new(),
             labels: HashMap::new(),
             env: vec!["PATH=/bin".into()],

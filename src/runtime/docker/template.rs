@@ -26,7 +26,7 @@ use super::names::{HOME, TEMPLATE};
 use crate::report::{Outcome, Report};
 use crate::runtime::RuntimeError;
 use crate::runtime::origin::Origin;
-use crate::state::Credentials;
+use crate::state::{Credentials, Home};
 
 /// Repository of all templates.
 pub(super) const REPOSITORY: &str = "vaultlab/template";
@@ -34,18 +34,24 @@ pub(super) const REPOSITORY: &str = "vaultlab/template";
 /// The folder of the data inside a template; the last part of the path it had in its container.
 const FOLDER: &str = "/data";
 
+/// Folder with the passwords of a home's templates.
+pub(super) fn origins(home: &Home) -> PathBuf {
+    home.root().join("templates-docker")
+}
+
+/// Folder with the password of one template.
+pub(super) fn origin_folder(home: &Home, key: &str) -> PathBuf {
+    origins(home).join(key)
+}
+
 impl DockerRuntime {
     fn template_tag(&self, key: &str) -> String {
         format!("{key}-{}", self.home_id)
     }
 
-    fn origin_folder(&self, key: &str) -> PathBuf {
-        self.home.root().join("templates-docker").join(key)
-    }
-
     /// The superuser of a template that is there; `None` when there is none to use.
     pub(super) async fn template(&self, key: &str) -> Result<Option<Credentials>, RuntimeError> {
-        let Some(origin) = Origin::load(&self.origin_folder(key))? else { return Ok(None) };
+        let Some(origin) = Origin::load(&origin_folder(&self.home, key))? else { return Ok(None) };
         let name = format!("{REPOSITORY}:{}", self.template_tag(key));
         let found = self.engine.docker.inspect_image(&name).await;
         let found =
@@ -91,7 +97,7 @@ impl DockerRuntime {
         report: &Report,
         deadline: Instant,
     ) -> Result<Build, RuntimeError> {
-        let folder = self.origin_folder(key);
+        let folder = origin_folder(&self.home, key);
         std::fs::create_dir_all(&folder).map_err(crate::runtime::folder(service, "create", &folder))?;
         let path = folder.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);

@@ -9,9 +9,11 @@ mod backup;
 mod build;
 mod database;
 mod engine;
+mod found;
 mod identity;
 mod log;
 mod programs;
+mod prune;
 mod spawn;
 mod start;
 mod stop;
@@ -28,7 +30,9 @@ use async_trait::async_trait;
 use process_wrap::std::ChildWrapper;
 use tokio::time::Instant;
 
+pub use found::FoundProgram;
 pub use programs::Programs;
+pub use prune::{leftovers, remove as remove_leftover};
 
 use super::ledger::Ledger;
 use super::ports::Ports;

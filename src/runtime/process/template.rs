@@ -66,14 +66,18 @@ fn remove_abandoned(templates: &Path) {
     let Ok(entries) = fs::read_dir(templates) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let builder =
-            name.to_str().and_then(|name| name.strip_prefix(BUILD_PREFIX)?.split('-').next()?.parse().ok());
-        if builder.is_none_or(|pid: u32| Identity::of(pid).is_some()) {
+        if name.to_str().and_then(is_abandoned) != Some(true) {
             continue;
         }
         // Another vaultlab may be removing it too; what stays is tried again next time.
         drop(fs::remove_dir_all(entry.path()));
     }
+}
+
+/// Whether this is the name of a builder's folder, and the builder is gone; `None` for other names.
+pub(super) fn is_abandoned(folder: &str) -> Option<bool> {
+    let pid = folder.strip_prefix(BUILD_PREFIX)?.split('-').next()?.parse().ok()?;
+    Some(Identity::of(pid).is_none())
 }
 
 /// Writes a data folder into an archive, one file instead of a thousand: making files is what costs.

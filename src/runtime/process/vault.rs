@@ -272,7 +272,7 @@ fn config_for(spec: &VaultSpec, program: &VaultProgram, places: &Places, port: u
 }
 
 /// Name and version, as in `OpenBao 2.4.1`.
-fn product(program: &VaultProgram) -> String {
+pub(super) fn product(program: &VaultProgram) -> String {
     let name = match program.flavour {
         Flavour::Vault => "Vault",
         Flavour::OpenBao => "OpenBao",
