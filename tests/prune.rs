@@ -61,7 +61,7 @@ fn templates_go_with_the_last_lab_that_was_made_from_them() {
 
     // Nobody to ask: nothing is done, and it is said how.
     let error = lab.fails(2, &["prune"]);
-    assert!(error.contains("vaultlab prune --yes") && dead.exists(), "{error}");
+    assert!(error.contains("prune --yes") && dead.exists(), "{error}");
 
     lab.json(&["prune", "--yes"]);
     assert!(!dead.exists() && alive.exists());

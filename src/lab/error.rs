@@ -109,6 +109,9 @@ pub enum LabError {
         /// What was being done.
         step: String,
     },
+    /// There is nobody to ask whether things may be removed.
+    #[error("nothing was removed, for there is no terminal to ask on")]
+    Unasked,
     /// Interrupted by the user.
     #[error("interrupted")]
     Interrupted,
@@ -149,7 +152,11 @@ impl LabError {
             | Self::UnknownAppRole { .. }
             | Self::UnknownVariable { .. }
             | Self::OtherFile { .. }
+<<<<<<< HEAD
             | Self::DatabaseUrl
+=======
+            | Self::Unasked
+>>>>>>> c69f2bb (prune that cannot ask fails like any other command)
             | Self::Runtime(RuntimeError::NoSuchService { .. }) => 2,
             Self::Spec(_) => 3,
             Self::Runtime(RuntimeError::ProgramMissing { .. } | RuntimeError::ProgramUnusable { .. }) => 4,
@@ -191,6 +198,7 @@ impl LabError {
             Self::OtherFile { lab, .. } => format!("vaultlab up --name {lab}-2"),
             Self::Program { program, .. } => format!("command -v {program}   # is it there, and on PATH?"),
             Self::File { path, .. } => format!("ls -ld {}", path.display()),
+            Self::Unasked => "vaultlab prune --yes".into(),
             Self::Server(_) => "vaultlab server --help".into(),
             Self::DatabaseUrl => "vaultlab bench --help".into(),
             Self::State(_) | Self::Interrupted => return None,

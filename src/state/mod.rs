@@ -8,8 +8,8 @@ mod home;
 mod keys;
 mod lock;
 mod manifest;
-mod token;
 mod template_use;
+mod token;
 
 pub use accounts::{Accounts, Credentials, DatabaseAccounts};
 pub use atomic::{Visibility, read_json, write_atomic, write_json, write_json_unsynced};
@@ -17,8 +17,8 @@ pub use home::{Home, LabDir, valid_lab_name};
 pub use keys::{KeyStore, VaultKeys};
 pub use lock::{LabLock, LockHolder};
 pub use manifest::{Manifest, ServiceRecord};
-pub use token::CommandToken;
 pub use template_use::TemplateUse;
+pub use token::CommandToken;
 
 use std::path::PathBuf;
 

@@ -7,9 +7,6 @@ use crate::lab::{LabError, Prune, Pruned};
 use crate::report::human_size;
 use crate::state::Home;
 
-/// The exit code when nobody could be asked: an option is missing.
-const UNASKED: u8 = 2;
-
 pub(super) async fn run(settings: &Settings, dry_run: bool, yes: bool) -> Result<ExitCode, LabError> {
     let plan = Prune::look(&Home::discover()?).await?;
     let found = plan.found();
@@ -20,9 +17,7 @@ pub(super) async fn run(settings: &Settings, dry_run: bool, yes: bool) -> Result
     if !yes {
         if !std::io::stdin().is_terminal() {
             eprint!("{}", text(&found));
-            eprintln!("error: nothing was removed, for there is no terminal to ask on");
-            eprintln!("  next: vaultlab prune --yes");
-            return Ok(ExitCode::from(UNASKED));
+            return Err(LabError::Unasked);
         }
         eprint!("{}\nRemove all of this? [y/N] ", text(&found));
         let mut answer = String::new();
