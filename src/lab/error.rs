@@ -152,11 +152,8 @@ impl LabError {
             | Self::UnknownAppRole { .. }
             | Self::UnknownVariable { .. }
             | Self::OtherFile { .. }
-<<<<<<< HEAD
             | Self::DatabaseUrl
-=======
             | Self::Unasked
->>>>>>> c69f2bb (prune that cannot ask fails like any other command)
             | Self::Runtime(RuntimeError::NoSuchService { .. }) => 2,
             Self::Spec(_) => 3,
             Self::Runtime(RuntimeError::ProgramMissing { .. } | RuntimeError::ProgramUnusable { .. }) => 4,
