@@ -170,7 +170,7 @@ impl DockerRuntime {
         superuser: Credentials,
         report: &Report,
     ) {
-        let (engine, folder) = (self.engine.clone(), self.origin_folder(&build.key));
+        let (engine, folder) = (self.engine.clone(), origin_folder(&self.home, &build.key));
         let (tag, home_id) = (self.template_tag(&build.key), self.home_id.clone());
         let (service, report) = (service.to_owned(), report.clone());
         let task = async move {
