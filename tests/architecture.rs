@@ -81,7 +81,7 @@ fn nothing_points_back_up() {
         ("bench", &["cli", "demo", "keeper"]),
         ("lab", &["cli", "bench"]),
         ("provision", &["cli", "bench", "lab", "demo", "keeper"]),
-        ("keeper", &["cli", "demo"]),
+        ("keeper", &["cli", "bench", "lab", "demo"]),
         ("service", &["cli", "lab", "demo", "keeper", "provision", "runtime", "vault"]),
         ("runtime", &["cli", "lab", "demo", "keeper", "provision", "vault"]),
         ("vault", &["cli", "lab", "demo", "keeper", "provision", "runtime", "service", "database", "spec"]),

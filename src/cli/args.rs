@@ -141,6 +141,18 @@ pub enum Command {
         /// Whether container images are pulled [default: missing with --runtime docker, else never]
         #[arg(long, value_enum, value_name = "WHEN", env = "VAULTLAB_PULL")]
         pull: Option<PullArg>,
+        /// Leave no keeper behind: secret_ids end, and a Vault that restarts stays sealed
+        #[arg(long, env = "VAULTLAB_NO_KEEPER", value_parser = clap::builder::FalseyValueParser::new())]
+        no_keeper: bool,
+        /// Stay, and keep the lab from here; Ctrl-C stops it
+        #[arg(long, conflicts_with = "no_keeper")]
+        foreground: bool,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Keep the lab until Ctrl-C: replace secret_ids before they end, unseal Vault, start services
+    /// again that die. `up` starts one in the background
+    Supervise {
         #[command(flatten)]
         lab: LabArgs,
     },
@@ -268,6 +280,7 @@ impl Command {
             Self::Init { lab, .. }
             | Self::Up { lab, .. }
             | Self::Down { lab, .. }
+            | Self::Supervise { lab }
             | Self::Status { lab }
             | Self::Ls { lab }
             | Self::Doctor { lab }

@@ -39,7 +39,10 @@ impl Lab {
         if !self.dir.try_exists()? {
             return Ok(nothing);
         }
+        // One that is starting a service holds the lab's lock.
+        self.ask_keeper_to_end()?;
         let _lock = self.lock("down").await?;
+        let _keeper = self.end_keeper().await?;
         if data == Data::Remove {
             self.set_damaged_manifest_aside()?;
         }

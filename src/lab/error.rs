@@ -1,6 +1,7 @@
 //! Why something could not be done with a lab: with an exit code and one next command.
 
 use crate::database::DatabaseError;
+use crate::keeper::KeeperError;
 use crate::provision::ProvisionError;
 use crate::runtime::RuntimeError;
 use crate::spec::SpecError;
@@ -29,6 +30,9 @@ pub enum LabError {
     /// A direct connection to a database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The keeper could not begin, or not be ended.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
     /// The lab is not up.
     #[error("lab {lab} is not running{detail}")]
     NotRunning {
@@ -158,11 +162,14 @@ impl LabError {
             Self::Spec(_) => 3,
             Self::Runtime(RuntimeError::ProgramMissing { .. } | RuntimeError::ProgramUnusable { .. }) => 4,
             Self::Timeout { .. } | Self::Runtime(RuntimeError::Timeout { .. }) => 10,
-            Self::Runtime(_) => 5,
+            Self::Runtime(_) | Self::Keeper(KeeperError::Runtime(_)) => 5,
             Self::Provision(ProvisionError::NotProven { .. }) => 7,
             Self::Provision(_) | Self::Vault(_) | Self::Database(_) => 6,
+            Self::Keeper(KeeperError::Kept { .. } | KeeperError::WillNotStop { .. }) => 8,
             Self::NotRunning { .. } => 9,
-            Self::State(_) | Self::Program { .. } | Self::File { .. } | Self::Server(_) => 11,
+            Self::Keeper(_) | Self::State(_) | Self::Program { .. } | Self::File { .. } | Self::Server(_) => {
+                11
+            }
             Self::Interrupted => 130,
         }
     }
@@ -191,6 +198,7 @@ impl LabError {
             Self::Database(_) | Self::UnknownRole { .. } | Self::UnknownAppRole { .. } => {
                 "vaultlab status".into()
             }
+            Self::Keeper(_) => "vaultlab status".into(),
             Self::UnknownVariable { .. } => "vaultlab env".into(),
             Self::OtherFile { lab, .. } => format!("vaultlab up --name {lab}-2"),
             Self::Program { program, .. } => format!("command -v {program}   # is it there, and on PATH?"),

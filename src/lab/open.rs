@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::LabError;
+use super::{KeeperChoice, LabError};
 use crate::report::Report;
 use crate::runtime::Runtime;
 use crate::runtime::docker::PullPolicy;
@@ -32,6 +32,8 @@ pub struct LabOptions {
     pub pull: Option<PullPolicy>,
     /// How long `up` may take; by default [`LabOptions::DEFAULT_TIMEOUT`].
     pub timeout: Option<Duration>,
+    /// Whether `up` leaves a keeper behind.
+    pub keeper: KeeperChoice,
     /// Whether everything is left as it is when `up` fails.
     pub retain: bool,
     /// Whether a lab whose file is gone or wrong is opened all the same, by what is known of it: to
@@ -178,6 +180,7 @@ fn known_by_name(name: &str) -> LabSpec {
         databases: Vec::new(),
         policies: Vec::new(),
         approles: Vec::new(),
+        keeper: true,
         origin: Origin::BuiltIn,
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::LabError;
+use crate::provision::KEEPER_POLICY;
 use crate::spec::LabSpec;
 use crate::state::{LabDir, Manifest, StateError};
 
@@ -17,7 +18,8 @@ pub(super) fn declared(spec: &LabSpec) -> BTreeSet<String> {
     let roles = spec.roles().map(|(database, role)| format!("{}/roles/{}", database.mount, role.name));
     let policies = spec.policies.iter().map(|policy| format!("sys/policies/acl/{}", policy.name));
     let approles = spec.approles.iter().map(|approle| format!("auth/approle/role/{}", approle.name));
-    audit.chain(connections).chain(roles).chain(policies).chain(approles).collect()
+    let keeper = spec.keeper.then(|| format!("sys/policies/acl/{KEEPER_POLICY}"));
+    audit.chain(connections).chain(roles).chain(policies).chain(approles).chain(keeper).collect()
 }
 
 /// Adds to what the lab owns, before any of it is written.

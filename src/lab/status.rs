@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Lab, LabError};
 use crate::runtime::ServiceState;
 use crate::service::VAULT;
-use crate::state::{Home, KeyStore, Manifest};
+use crate::state::{Home, KeeperRecord, KeyStore, Manifest};
 use crate::vault::Client;
 
 /// How a lab is.
@@ -30,6 +30,8 @@ pub struct LabStatus {
     pub roles: Vec<String>,
     /// AppRoles.
     pub approles: Vec<String>,
+    /// What the keeper says; `None` when there never was one.
+    pub keeper: Option<KeeperRecord>,
 }
 
 impl LabStatus {
@@ -85,6 +87,7 @@ impl Lab {
             vault: None,
             roles: self.spec.roles().map(|(_, role)| role.name.clone()).collect(),
             approles: self.spec.approles.iter().map(|approle| approle.name.clone()).collect(),
+            keeper: KeeperRecord::load(&self.dir)?,
         };
         if !exists {
             return Ok(status);

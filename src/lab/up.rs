@@ -11,7 +11,7 @@ use super::{DatabaseInfo, Lab, LabError, RunningLab, owned, undo};
 use crate::database::Target;
 use crate::provision::{
     self, AppRoleStep, AuditStep, AuthStep, ConnectionStep, DatabaseTarget, EngineStep, Opened, PolicyStep,
-    ProvisionError, RoleStep, converge,
+    Predecessor, ProvisionError, RoleStep, converge,
 };
 use crate::report::{EventKind, JsonLines, Outcome};
 use crate::runtime::{Running, Runtime};
@@ -67,6 +67,12 @@ impl Lab {
                 before.restore(self, runtime.as_ref()).await;
             }
         }
+        if result.is_ok() {
+            // A lab without a keeper is up all the same.
+            if let Err(error) = self.ensure_keeper().await {
+                self.report.warn(format!("the lab has no keeper: {error}"));
+            }
+        }
         drop((using, lock));
         result
     }
@@ -84,7 +90,7 @@ impl Lab {
     }
 
     /// Adds what happens from now on to the lab's `events.jsonl`.
-    fn keep_events(&self) -> Result<(), LabError> {
+    pub(super) fn keep_events(&self) -> Result<(), LabError> {
         use std::os::unix::fs::OpenOptionsExt as _;
         let path = self.dir.events();
         let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
@@ -237,15 +243,29 @@ impl Lab {
             Ok::<_, ProvisionError>((if roles == Outcome::Unchanged { method } else { roles }, ()))
         };
         report.step("approles", "Write the AppRoles", &["policies"], approles).await?;
-        try_join_all(self.spec.approles.iter().map(|spec| self.deliver(root, spec))).await?;
+        let deliveries = try_join_all(self.spec.approles.iter().map(|spec| self.deliver(root, spec)));
+        tokio::try_join!(deliveries, self.keeper_token(root))?;
         Ok(())
+    }
+
+    /// What a keeper asks Vault with, whoever it is that will keep the lab.
+    async fn keeper_token(&self, root: &Client) -> Result<(), LabError> {
+        if !self.spec.keeper {
+            return Ok(());
+        }
+        let work = async {
+            Ok::<_, ProvisionError>((provision::ensure_keeper(root, &self.spec, &self.dir).await?, ()))
+        };
+        Ok(self.report.step("keeper token", "Give the keeper its token", &["approles"], work).await?)
     }
 
     async fn deliver(&self, root: &Client, spec: &AppRoleSpec) -> Result<(), LabError> {
         let name = format!("deliver {}", spec.name);
         let title = format!("Deliver role_id and secret_id of {}", spec.name);
-        let delivered =
-            self.report.step(&name, &title, &["approles"], provision::deliver(root, spec, &self.dir)).await?;
+        let predecessor =
+            if self.wants_keeper()? { Predecessor::LeaveToKeeper } else { Predecessor::Destroy };
+        let delivery = provision::deliver(root, spec, &self.dir, predecessor);
+        let delivered = self.report.step(&name, &title, &["approles"], delivery).await?;
         let prove = async {
             let token = root.with_token(delivered.login.client_token.clone());
             let roles =

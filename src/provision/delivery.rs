@@ -1,6 +1,11 @@
 //! role_id and secret_id for an application, in files.
+//!
+//! Whoever delivers for an AppRole, `up` or the keeper, is its [`Courier`], one at a time. At no
+//! moment are there more than two live secret_ids that this lab made: what is delivered, and its
+//! predecessor or successor.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -8,21 +13,40 @@ use super::ProvisionError;
 use crate::report::Outcome;
 use crate::secret::Secret;
 use crate::spec::model::AppRoleSpec;
-use crate::state::{LabDir, StateError, Visibility, write_atomic};
-use crate::vault::{AppRoleLogin, AppRolePair, Client, VaultError};
+use crate::state::{FileLock, LabDir, Staged, StateError, Visibility, write_atomic};
+use crate::vault::{AppRoleLogin, AppRolePair, Client, SecretIdInfo, VaultError};
 
 /// What an application finds in its delivery folder, and the proof that it works.
 #[derive(Debug, Clone)]
 pub struct Delivered {
     /// The pair as it is in the files.
     pub pair: AppRolePair,
+    /// Names the secret_id.
+    pub accessor: String,
+    /// Seconds the secret_id lives; 0 is for ever. Of one that was there already, as it was made.
+    pub ttl: u64,
     /// A token got by logging in as the application would.
     pub login: AppRoleLogin,
+}
+
+/// What becomes of the secret_id that was delivered before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Predecessor {
+    /// It is destroyed at once: nobody is using the lab yet.
+    Destroy,
+    /// The keeper destroys it a moment later: somebody may have read it just before.
+    LeaveToKeeper,
 }
 
 /// A delivered secret_id is replaced when less than this part of its life is left, so that a lab
 /// that was down for a while starts with one that lasts.
 const RENEW_BELOW: f64 = 2.0 / 3.0;
+
+/// Bytes kept free for a secret_id before one is made; Vault's are 36 long.
+const ROOM: usize = 512;
+
+/// How long another program may take to deliver for the same AppRole.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Writes role_id and secret_id (0600, each replaced as a whole) unless the files hold a pair that
 /// is good for a while, and logs in with it.
@@ -30,42 +54,201 @@ pub async fn deliver(
     root: &Client,
     spec: &AppRoleSpec,
     lab: &LabDir,
+    predecessor: Predecessor,
 ) -> Result<(Outcome, Delivered), ProvisionError> {
-    let (role_id_file, secret_id_file) = spec.deliver.paths(&spec.name, lab.path());
-    let what = format!("AppRole {}", spec.name);
-    let on = |source| ProvisionError::On { what: what.clone(), source };
-
-    let role_id = root.role_id(&spec.name).await.map_err(on)?;
-    let mut changed = false;
-    if read_secret(&role_id_file)?.as_ref() != Some(&role_id) {
-        write_atomic(&role_id_file, role_id.expose().as_bytes(), Visibility::Private)?;
-        changed = true;
+    let on = |source| ProvisionError::On { what: format!("AppRole {}", spec.name), source };
+    let courier = Courier::begin(root, spec, lab).await?;
+    let (role_id, role_id_changed) = courier.ensure_role_id().await?;
+    let found = courier.delivered().await?.filter(|(_, info)| is_good_for_a_while(spec, info));
+    let destroys = predecessor == Predecessor::Destroy;
+    if destroys || (found.is_some() && spec.secret_id_num_uses > 0) {
+        // The proof below makes a second one for a moment.
+        let current = found.as_ref().map(|(_, info)| info.secret_id_accessor.as_str());
+        courier.destroy_others(current).await.map_err(on)?;
     }
-
-    let kept = match read_secret(&secret_id_file)? {
-        Some(secret_id) => still_good(root, spec, secret_id).await.map_err(on)?,
-        None => None,
-    };
-    let delivered =
-        |secret_id, login| Delivered { pair: AppRolePair { role_id: role_id.clone(), secret_id }, login };
-    let (accessor, delivered) = if let Some((secret_id, accessor)) = kept {
-        let login = prove_login(root, spec, &role_id, &secret_id, lab).await?;
-        (accessor, delivered(secret_id, login))
+    let (changed, delivered) = if let Some((secret_id, info)) = found {
+        let login = courier.prove(&role_id, &secret_id).await?;
+        let pair = AppRolePair { role_id, secret_id };
+        let (accessor, ttl) = (info.secret_id_accessor, info.secret_id_ttl);
+        (role_id_changed, Delivered { pair, accessor, ttl, login })
     } else {
-        let fresh = root.generate_secret_id(&spec.name, &marker(lab)).await.map_err(on)?;
-        // Logged in with before anybody can read it: what is delivered is known to work.
-        let login = prove_login(root, spec, &role_id, &fresh.secret_id, lab).await?;
-        write_atomic(&secret_id_file, fresh.secret_id.expose().as_bytes(), Visibility::Private)?;
-        changed = true;
-        (fresh.secret_id_accessor, delivered(fresh.secret_id, login))
+        let current = courier.delivered().await?.map(|(_, info)| info.secret_id_accessor);
+        courier.destroy_others(current.as_deref()).await.map_err(on)?;
+        (true, courier.turn_over(&role_id).await?)
     };
-    destroy_predecessors(root, spec, lab, &accessor).await.map_err(on)?;
+    if destroys {
+        courier.destroy_others(Some(&delivered.accessor)).await.map_err(on)?;
+    }
     let outcome = if changed {
         Outcome::changed("delivered, logged in")
     } else {
         Outcome::proven("logged in with what is delivered")
     };
     Ok((outcome, delivered))
+}
+
+fn is_good_for_a_while(spec: &AppRoleSpec, info: &SecretIdInfo) -> bool {
+    let enough =
+        info.remaining().is_none_or(|left| left as f64 > spec.secret_id_ttl.as_secs_f64() * RENEW_BELOW);
+    enough && info.secret_id_num_uses <= u64::from(spec.secret_id_num_uses)
+}
+
+/// Delivers for one AppRole, as nobody else does meanwhile.
+pub struct Courier<'a> {
+    vault: &'a Client,
+    spec: &'a AppRoleSpec,
+    marker: Map<String, Value>,
+    role_id_file: PathBuf,
+    secret_id_file: PathBuf,
+    _lock: FileLock,
+}
+
+impl<'a> Courier<'a> {
+    /// Waits for others that deliver for the AppRole.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] when one of them takes too long.
+    pub async fn begin(
+        vault: &'a Client,
+        spec: &'a AppRoleSpec,
+        lab: &LabDir,
+    ) -> Result<Self, ProvisionError> {
+        let locked = FileLock::lock(&lab.delivery_lock(&spec.name), PATIENCE).await?;
+        let mut lock = locked.map_err(|holder| StateError::Locked { lab: lab.name().into(), holder })?;
+        lock.sign("vaultlab delivering", std::process::id())?;
+        let (role_id_file, secret_id_file) = spec.deliver.paths(&spec.name, lab.path());
+        let marker = marker(lab);
+        Ok(Self { vault, spec, marker, role_id_file, secret_id_file, _lock: lock })
+    }
+
+    fn on(&self) -> impl FnOnce(VaultError) -> ProvisionError {
+        let what = format!("AppRole {}", self.spec.name);
+        move |source| ProvisionError::On { what, source }
+    }
+
+    /// Sees to it that the file has the role's role_id; gives it, and whether the file was written.
+    pub async fn ensure_role_id(&self) -> Result<(Secret, bool), ProvisionError> {
+        let role_id = self.vault.role_id(&self.spec.name).await.map_err(self.on())?;
+        if read_secret(&self.role_id_file)?.as_ref() == Some(&role_id) {
+            return Ok((role_id, false));
+        }
+        write_atomic(&self.role_id_file, role_id.expose().as_bytes(), Visibility::Private)?;
+        Ok((role_id, true))
+    }
+
+    /// The secret_id in the file with what Vault says of it; `None` when there is no file, or Vault
+    /// does not know what is in it.
+    pub async fn delivered(&self) -> Result<Option<(Secret, SecretIdInfo)>, ProvisionError> {
+        let Some(secret_id) = read_secret(&self.secret_id_file)? else { return Ok(None) };
+        let info = self.vault.lookup_secret_id(&self.spec.name, &secret_id).await.map_err(self.on())?;
+        Ok(info.map(|info| (secret_id, info)))
+    }
+
+    /// Makes a secret_id, proves that it works, and puts it into its file. The one that was there
+    /// lives on; destroy all others before, so that there are never more than two.
+    ///
+    /// On failure the file is as it was, and what was made is destroyed if Vault can be reached.
+    pub async fn turn_over(&self, role_id: &Secret) -> Result<Delivered, ProvisionError> {
+        let staged = Staged::prepare(&self.secret_id_file, ROOM)?;
+        // Where logins are counted, a sibling is used up for the proof, before there is a successor.
+        let counted = match self.spec.secret_id_num_uses {
+            0 => None,
+            _ => Some(self.log_in_with_sibling(role_id).await?),
+        };
+        let fresh = self.vault.generate_secret_id(&self.spec.name, &self.marker).await.map_err(self.on())?;
+        let publish = async {
+            let login = match counted {
+                Some(login) => {
+                    self.known(&fresh.secret_id).await?;
+                    login
+                }
+                None => self.log_in(role_id, &fresh.secret_id).await?,
+            };
+            let secret_id = fresh.secret_id.clone();
+            tokio::task::spawn_blocking(move || staged.publish(secret_id.expose().as_bytes()))
+                .await
+                .map_err(|e| ProvisionError::not_proven("the delivery", e.to_string()))??;
+            Ok(login)
+        };
+        match publish.await {
+            Ok(login) => Ok(Delivered {
+                pair: AppRolePair { role_id: role_id.clone(), secret_id: fresh.secret_id },
+                accessor: fresh.secret_id_accessor,
+                ttl: fresh.secret_id_ttl,
+                login,
+            }),
+            Err(error) => {
+                // Where this fails too it is found by its metadata later.
+                let _ = self.destroy(&fresh.secret_id_accessor).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Logs in as the application would. Where logins per secret_id are limited, a sibling made for
+    /// the proof is used up instead of the delivered one.
+    pub async fn prove(&self, role_id: &Secret, secret_id: &Secret) -> Result<AppRoleLogin, ProvisionError> {
+        if self.spec.secret_id_num_uses == 0 {
+            return self.log_in(role_id, secret_id).await;
+        }
+        self.known(secret_id).await?;
+        self.log_in_with_sibling(role_id).await
+    }
+
+    async fn known(&self, secret_id: &Secret) -> Result<(), ProvisionError> {
+        match self.vault.lookup_secret_id(&self.spec.name, secret_id).await.map_err(self.on())? {
+            Some(_) => Ok(()),
+            None => Err(ProvisionError::not_proven(
+                format!("AppRole {}", self.spec.name),
+                "Vault does not know the secret_id it has just made",
+            )),
+        }
+    }
+
+    async fn log_in(&self, role_id: &Secret, secret_id: &Secret) -> Result<AppRoleLogin, ProvisionError> {
+        let pair = AppRolePair { role_id: role_id.clone(), secret_id: secret_id.clone() };
+        let what = format!("login of AppRole {}", self.spec.name);
+        self.vault.login_approle(&pair).await.map_err(|source| ProvisionError::On { what, source })
+    }
+
+    async fn log_in_with_sibling(&self, role_id: &Secret) -> Result<AppRoleLogin, ProvisionError> {
+        let sibling =
+            self.vault.generate_secret_id(&self.spec.name, &self.marker).await.map_err(self.on())?;
+        let login = self.log_in(role_id, &sibling.secret_id).await;
+        if self.spec.secret_id_num_uses > 1 || login.is_err() {
+            let destroyed = self.destroy(&sibling.secret_id_accessor).await;
+            // An only use is up by now; that there is nothing to destroy is then no error.
+            if login.is_ok() {
+                destroyed.map_err(self.on())?;
+            }
+        }
+        login
+    }
+
+    /// The live secret_ids of the role that this lab made, by their metadata.
+    pub async fn ours(&self) -> Result<Vec<SecretIdInfo>, VaultError> {
+        let mut ours = Vec::new();
+        for accessor in self.vault.secret_id_accessors(&self.spec.name).await? {
+            let info = self.vault.lookup_secret_id_accessor(&self.spec.name, &accessor).await?;
+            ours.extend(info.filter(|info| info.metadata.as_ref() == Some(&self.marker)));
+        }
+        Ok(ours)
+    }
+
+    /// Destroys one by its accessor.
+    pub async fn destroy(&self, accessor: &str) -> Result<(), VaultError> {
+        self.vault.destroy_secret_id_accessor(&self.spec.name, accessor).await
+    }
+
+    /// Destroys what this lab delivered earlier, and what a crash left behind.
+    pub async fn destroy_others(&self, current: Option<&str>) -> Result<(), VaultError> {
+        for info in self.ours().await? {
+            if Some(info.secret_id_accessor.as_str()) != current {
+                self.destroy(&info.secret_id_accessor).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Marks the secret_ids that this lab delivers: only those are ever destroyed by it.
@@ -76,71 +259,10 @@ fn marker(lab: &LabDir) -> Map<String, Value> {
     marker
 }
 
-/// The secret_id with its accessor, if Vault knows it and enough of its life is left.
-async fn still_good(
-    root: &Client,
-    spec: &AppRoleSpec,
-    secret_id: Secret,
-) -> Result<Option<(Secret, String)>, VaultError> {
-    let Some(info) = root.lookup_secret_id(&spec.name, &secret_id).await? else { return Ok(None) };
-    let enough =
-        info.remaining().is_none_or(|left| left as f64 > spec.secret_id_ttl.as_secs_f64() * RENEW_BELOW);
-    let as_declared = info.secret_id_num_uses <= u64::from(spec.secret_id_num_uses);
-    Ok((enough && as_declared).then_some((secret_id, info.secret_id_accessor)))
-}
-
-/// Logs in as the application would. Where logins per secret_id are limited, a sibling made for
-/// the proof is used up instead of the delivered one.
-async fn prove_login(
-    root: &Client,
-    spec: &AppRoleSpec,
-    role_id: &Secret,
-    secret_id: &Secret,
-    lab: &LabDir,
-) -> Result<AppRoleLogin, ProvisionError> {
-    let refused = |source| ProvisionError::On { what: format!("login of AppRole {}", spec.name), source };
-    let pair = |secret_id: &Secret| AppRolePair { role_id: role_id.clone(), secret_id: secret_id.clone() };
-    if spec.secret_id_num_uses == 0 {
-        return root.login_approle(&pair(secret_id)).await.map_err(refused);
-    }
-    if root.lookup_secret_id(&spec.name, secret_id).await?.is_none() {
-        return Err(ProvisionError::not_proven(
-            format!("AppRole {}", spec.name),
-            "Vault does not know the secret_id it has just made",
-        ));
-    }
-    let sibling = root.generate_secret_id(&spec.name, &marker(lab)).await?;
-    let login = root.login_approle(&pair(&sibling.secret_id)).await.map_err(refused);
-    if spec.secret_id_num_uses > 1 {
-        root.destroy_secret_id_accessor(&spec.name, &sibling.secret_id_accessor).await?;
-    }
-    login
-}
-
-/// Destroys what this lab delivered earlier, and what a crash left behind.
-async fn destroy_predecessors(
-    root: &Client,
-    spec: &AppRoleSpec,
-    lab: &LabDir,
-    current: &str,
-) -> Result<(), VaultError> {
-    let ours = marker(lab);
-    for accessor in root.secret_id_accessors(&spec.name).await? {
-        if accessor == current {
-            continue;
-        }
-        let info = root.lookup_secret_id_accessor(&spec.name, &accessor).await?;
-        if info.is_some_and(|info| info.metadata.as_ref() == Some(&ours)) {
-            root.destroy_secret_id_accessor(&spec.name, &accessor).await?;
-        }
-    }
-    Ok(())
-}
-
-fn read_secret(file: &PathBuf) -> Result<Option<Secret>, StateError> {
+fn read_secret(file: &Path) -> Result<Option<Secret>, StateError> {
     match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(Secret::new(text.trim()))),
+        Ok(text) => Ok(Some(Secret::new(text.trim())).filter(|secret| !secret.expose().is_empty())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StateError::Io { operation: "read", path: file.clone(), source }),
+        Err(source) => Err(StateError::Io { operation: "read", path: file.into(), source }),
     }
 }

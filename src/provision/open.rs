@@ -7,7 +7,7 @@ use super::{ProvisionError, regain_root};
 use crate::report::{Outcome, Report};
 use crate::spec::model::VaultSpec;
 use crate::state::{KeyStore, StateError, VaultKeys, Visibility, write_atomic};
-use crate::vault::{Client, SealStatus, VaultError};
+use crate::vault::{Client, VaultError};
 
 /// An unsealed Vault.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub async fn open_vault(
     report
         .step("unseal vault", "Unseal Vault", &["init vault"], async {
             if status.sealed {
-                unseal(vault, &status, &keys, store).await?;
+                unseal(vault, &keys, store).await?;
             }
             until_active(vault).await?;
             let outcome = if status.sealed { Outcome::changed("") } else { Outcome::Unchanged };
@@ -121,7 +121,7 @@ async fn initialise(
 
 /// A node of integrated storage is elected some time after it is unsealed, and answers nothing else
 /// before. The caller's deadline ends the wait.
-async fn until_active(vault: &Client) -> Result<(), ProvisionError> {
+pub async fn until_active(vault: &Client) -> Result<(), ProvisionError> {
     while vault.health().await?.standby {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -133,26 +133,40 @@ fn pending_marker(store: &KeyStore) -> PathBuf {
     store.path().with_extension("pending")
 }
 
-async fn unseal(
-    vault: &Client,
-    status: &SealStatus,
-    keys: &VaultKeys,
-    store: &KeyStore,
-) -> Result<(), ProvisionError> {
-    let wrong = |cause: String| ProvisionError::WrongKeys { store: store.path().into(), cause };
-    if status.progress > 0 {
-        vault.reset_unseal().await?;
-    }
-    for key in &keys.unseal_keys {
-        match vault.unseal(key).await {
-            Ok(status) if !status.sealed => return Ok(()),
-            Ok(_) => {}
-            // A wrong share is noticed only when the threshold is reached.
-            Err(VaultError::Refused { status: 400 | 500, errors, .. }) => {
-                return Err(wrong(errors.join("; ")));
-            }
+/// How often unsealing is tried: somebody else may be giving key shares at the same time, and a share
+/// of his that is wrong is noticed only when the threshold is reached.
+const UNSEAL_ATTEMPTS: u64 = 4;
+
+/// Unseals a Vault that is sealed. `up` and the keeper may do so at the same time.
+///
+/// # Errors
+/// [`ProvisionError::WrongKeys`] when it is sealed all the same.
+pub async fn unseal(vault: &Client, keys: &VaultKeys, store: &KeyStore) -> Result<(), ProvisionError> {
+    let mut cause = String::new();
+    for attempt in 0..UNSEAL_ATTEMPTS {
+        tokio::time::sleep(Duration::from_millis(10 * attempt)).await;
+        let status = vault.seal_status().await?;
+        if !status.sealed {
+            return Ok(());
+        }
+        if attempt > 0 && status.progress > 0 {
+            vault.reset_unseal().await?;
+        }
+        match give_keys(vault, keys).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => cause = format!("it wants {} different key shares", status.t),
+            Err(VaultError::Refused { status: 400 | 500, errors, .. }) => cause = errors.join("; "),
             Err(error) => return Err(error.into()),
         }
     }
-    Err(wrong(format!("it wants {} different key shares", status.t)))
+    Err(ProvisionError::WrongKeys { store: store.path().into(), cause })
+}
+
+async fn give_keys(vault: &Client, keys: &VaultKeys) -> Result<bool, VaultError> {
+    for key in &keys.unseal_keys {
+        if !vault.unseal(key).await?.sealed {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

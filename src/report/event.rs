@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::KeeperEvent;
+
 /// Something that happened, with its time.
 #[derive(Debug, Clone, Serialize)]
 pub struct LabEvent {
@@ -23,6 +25,9 @@ impl LabEvent {
 }
 
 /// What happened.
+///
+/// Written as one JSON object whose `event` says which; those of the keeper have `event: "keeper"` and
+/// say in `what` what it was.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
@@ -71,6 +76,8 @@ pub enum EventKind {
         /// Its lines, oldest first.
         lines: Vec<String>,
     },
+    /// Something the keeper did or saw.
+    Keeper(KeeperEvent),
     /// Something worth knowing.
     Note {
         /// In one line.

@@ -4,6 +4,7 @@
 
 mod event;
 mod jsonl;
+mod keeper;
 mod plain;
 mod progress;
 mod size;
@@ -11,6 +12,7 @@ mod timing;
 
 pub use event::{EventKind, LabEvent, Outcome};
 pub use jsonl::JsonLines;
+pub use keeper::KeeperEvent;
 pub use plain::Plain;
 pub use progress::Progress;
 pub use size::human_size;
@@ -69,6 +71,11 @@ impl Report {
     /// Adds a reporter; it is told what happens from now on.
     pub fn attach(&self, reporter: Box<dyn Reporter>) {
         self.inner.reporters.write().unwrap_or_else(PoisonError::into_inner).push(reporter);
+    }
+
+    /// Something the keeper did or saw.
+    pub fn keeper(&self, event: KeeperEvent) {
+        self.emit(EventKind::Keeper(event));
     }
 
     /// Something worth knowing that is not a step.

@@ -59,6 +59,9 @@ pub(super) fn lines(kind: &EventKind) -> String {
             }
             text
         }
+        EventKind::Keeper(event) => {
+            format!(" {} {}\n", if event.is_trouble() { '!' } else { '✓' }, event.said())
+        }
         EventKind::Note { message } => format!("   {message}\n"),
         EventKind::Warning { message } => format!(" ! {message}\n"),
     }

@@ -79,7 +79,10 @@ impl Reporter for Progress {
                 self.advance(step, item, *done, *total, unit);
             }
             EventKind::StepFinished { step, .. } | EventKind::StepAbandoned { step } => self.end(step),
-            EventKind::ServiceLog { .. } | EventKind::Note { .. } | EventKind::Warning { .. } => {}
+            EventKind::ServiceLog { .. }
+            | EventKind::Keeper(_)
+            | EventKind::Note { .. }
+            | EventKind::Warning { .. } => {}
         }
         let text = lines(&event.kind);
         if !text.is_empty() {

@@ -30,6 +30,8 @@ pub struct LabSpec {
     pub policies: Vec<PolicySpec>,
     /// The AppRoles, in the order of the file.
     pub approles: Vec<AppRoleSpec>,
+    /// Whether `up` leaves a keeper behind: secret_ids are replaced before they end, Vault is unsealed.
+    pub keeper: bool,
     /// Where the description came from.
     pub origin: Origin,
 }

@@ -53,6 +53,9 @@ mappings! {
         runtime: Option<RuntimeChoice>,
         /// The Vault. Left out, all its defaults hold.
         vault: Option<Vault>,
+        /// Whether `up` leaves a keeper behind, which replaces secret_ids before they end, unseals
+        /// Vault, and starts services again that die: `on` (default) or `off`.
+        keeper: Option<Switch>,
         /// The databases.
         #[schemars(default)]
         databases: Vec<Database>,

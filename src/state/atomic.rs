@@ -1,9 +1,9 @@
 //! Files that are either the old or the new one, never half of one.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +43,53 @@ fn write(path: &Path, bytes: &[u8], visibility: Visibility, sync: bool) -> Resul
         if sync { File::open(folder)?.sync_all() } else { Ok(()) }
     };
     write().map_err(StateError::io("write", path))
+}
+
+/// A file (0600) that is ready to take the place of another: it is made, and its space on the disk
+/// taken, before there is a secret to put in it. Dropped, it is removed.
+#[derive(Debug)]
+pub struct Staged {
+    file: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Makes room for `length` bytes beside `path`, in a folder that is made (0700) when it is missing;
+    /// what a killed program staged for the same path before is removed. One program at a time stages
+    /// for a path.
+    pub fn prepare(path: &Path, length: usize) -> Result<Self, StateError> {
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        make_private_folder(folder)?;
+        let prefix = format!(".{}.new-", path.file_name().unwrap_or_default().to_string_lossy());
+        let stage = || -> std::io::Result<_> {
+            for entry in fs::read_dir(folder)?.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            // Made 0600.
+            let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
+            file.write_all(&vec![b'#'; length])?;
+            Ok(file)
+        };
+        let file = stage().map_err(StateError::io("write", path))?;
+        Ok(Self { file, path: path.into() })
+    }
+
+    /// Puts `bytes` in the place of the old content: fsync, then rename.
+    pub fn publish(mut self, bytes: &[u8]) -> Result<(), StateError> {
+        let folder = self.path.parent().unwrap_or_else(|| Path::new(".")).to_path_buf();
+        let path = self.path.clone();
+        let publish = move || -> std::io::Result<()> {
+            self.file.rewind()?;
+            self.file.write_all(bytes)?;
+            self.file.as_file().set_len(bytes.len() as u64)?;
+            self.file.as_file().sync_all()?;
+            self.file.persist(&self.path).map_err(|e| e.error)?;
+            File::open(folder)?.sync_all()
+        };
+        publish().map_err(StateError::io("write", path))
+    }
 }
 
 /// Makes a folder (and its parents) that only its owner may enter. An existing one is left as it is.
@@ -114,6 +161,23 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temp file is left");
+    }
+
+    #[test]
+    fn what_is_staged_shows_only_once_it_is_published_and_leftovers_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/secret_id");
+        Staged::prepare(&path, 36).unwrap().publish(b"one").unwrap();
+        // A killed program runs no destructors.
+        std::mem::forget(Staged::prepare(&path, 36).unwrap());
+        let staged = Staged::prepare(&path, 36).unwrap();
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        staged.publish(b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(Staged::prepare(&path, 36).unwrap());
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

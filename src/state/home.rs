@@ -205,6 +205,37 @@ impl LabDir {
         self.path.join("lock")
     }
 
+    /// What the keeper says of itself.
+    pub fn keeper(&self) -> PathBuf {
+        self.path.join("keeper.json")
+    }
+
+    /// Locked for as long as a keeper runs.
+    pub fn keeper_lock(&self) -> PathBuf {
+        self.path.join("keeper.lock")
+    }
+
+    /// Asks the keeper to end, by being there.
+    pub fn keeper_stop(&self) -> PathBuf {
+        self.path.join("keeper.stop")
+    }
+
+    /// What a detached keeper says that no event tells: why it could not begin.
+    pub fn keeper_log(&self) -> PathBuf {
+        self.path.join("keeper.log")
+    }
+
+    /// The keeper's own token.
+    pub fn keeper_token(&self) -> PathBuf {
+        self.path.join("keeper-token.json")
+    }
+
+    /// Locked while an AppRole's files are looked at and replaced. Not beside them: that folder may
+    /// be deleted at any time.
+    pub fn delivery_lock(&self, approle: &str) -> PathBuf {
+        self.path.join("locks").join(format!("deliver-{approle}"))
+    }
+
     /// The default place where an AppRole's role_id and secret_id are delivered.
     pub fn delivery(&self, approle: &str) -> PathBuf {
         self.path.join("delivery").join(approle)

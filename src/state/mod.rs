@@ -5,6 +5,7 @@
 mod accounts;
 mod atomic;
 mod home;
+mod keeper;
 mod keys;
 mod lock;
 mod manifest;
@@ -12,10 +13,11 @@ mod template_use;
 mod token;
 
 pub use accounts::{Accounts, Credentials, DatabaseAccounts};
-pub use atomic::{Visibility, read_json, write_atomic, write_json, write_json_unsynced};
+pub use atomic::{Staged, Visibility, read_json, write_atomic, write_json, write_json_unsynced};
 pub use home::{Home, LabDir, valid_lab_name};
+pub use keeper::{DeliveryRecord, KeeperRecord, KeeperToken, RestartRecord, RotationRecord, is_kept};
 pub use keys::{KeyStore, VaultKeys};
-pub use lock::{LabLock, LockHolder};
+pub use lock::{FileLock, LabLock, LockHolder};
 pub use manifest::{Manifest, ServiceRecord};
 pub use template_use::TemplateUse;
 pub use token::CommandToken;

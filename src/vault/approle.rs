@@ -1,5 +1,7 @@
 //! `auth/approle/`.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -35,6 +37,9 @@ pub struct SecretId {
 pub struct SecretIdInfo {
     /// Names it.
     pub secret_id_accessor: String,
+    /// RFC 3339, by Vault's clock.
+    #[serde(default)]
+    pub creation_time: String,
     /// RFC 3339; Go's zero time (year 1) when it never expires.
     pub expiration_time: String,
     /// As given at creation; 0 is for ever.
@@ -47,6 +52,34 @@ pub struct SecretIdInfo {
 }
 
 impl SecretIdInfo {
+    /// How long ago it was made, by this host's clock; `None` where Vault does not tell.
+    pub fn age(&self) -> Option<Duration> {
+        let made: jiff::Timestamp = self.creation_time.parse().ok()?;
+        Some(Duration::try_from(jiff::Timestamp::now().duration_since(made)).unwrap_or_default())
+    }
+
+    /// What Vault would say of one it has just made.
+    pub(crate) fn made_now(accessor: &str, ttl: u64, num_uses: u32) -> Self {
+        let now = jiff::Timestamp::now();
+        let end = now.checked_add(jiff::SignedDuration::from_secs(ttl.cast_signed())).ok();
+        let expiration = end.filter(|_| ttl > 0).map(|end| end.to_string());
+        Self {
+            secret_id_accessor: accessor.into(),
+            creation_time: now.to_string(),
+            expiration_time: expiration.unwrap_or_default(),
+            secret_id_ttl: ttl,
+            secret_id_num_uses: num_uses.into(),
+            metadata: None,
+        }
+    }
+
+    /// Seconds until it expires, to the fraction; `None` when it never does.
+    pub fn left(&self) -> Option<f64> {
+        let expires: jiff::Timestamp = self.expiration_time.parse().ok()?;
+        (expires > jiff::Timestamp::UNIX_EPOCH)
+            .then(|| expires.duration_since(jiff::Timestamp::now()).as_secs_f64())
+    }
+
     /// Seconds until it expires; `None` when it never does.
     pub fn remaining(&self) -> Option<i64> {
         let expires: jiff::Timestamp = self.expiration_time.parse().ok()?;
@@ -152,12 +185,14 @@ mod tests {
     fn go_s_zero_time_means_never() {
         let mut info = SecretIdInfo {
             secret_id_accessor: "a".into(),
+            creation_time: "2026-01-02T03:04:05.678901234Z".into(),
             expiration_time: "0001-01-01T00:00:00Z".into(),
             secret_id_ttl: 0,
             secret_id_num_uses: 0,
             metadata: None,
         };
         assert_eq!(info.remaining(), None);
+        assert!(info.age().is_some_and(|age| age.as_secs() > 3600));
         info.expiration_time = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90)).to_string();
         assert!((88..=90).contains(&info.remaining().unwrap()));
     }

@@ -95,6 +95,11 @@ impl Client {
         self.send(Method::PUT, "sys/unseal", Some(&json!({ "key": key.expose() }))).await?.parse()
     }
 
+    /// PUT `sys/seal`: Vault answers nothing but its status until it is unsealed.
+    pub async fn seal(&self) -> Result<(), VaultError> {
+        self.send(Method::PUT, "sys/seal", None).await.map(drop)
+    }
+
     /// PUT `sys/unseal` that forgets the key shares given so far.
     pub async fn reset_unseal(&self) -> Result<SealStatus, VaultError> {
         self.send(Method::PUT, "sys/unseal", Some(&json!({ "reset": true }))).await?.parse()

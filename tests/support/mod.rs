@@ -124,14 +124,15 @@ impl TestLab {
         Up { child, events }
     }
 
-    /// Processes that have this lab's service folder in their command line.
+    /// Processes that have this lab's service folder in their command line, and its keeper.
     pub fn processes(&self) -> Vec<String> {
         let needle = self.services().to_string_lossy().into_owned();
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
             let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if line.contains(&needle) {
+            let keeps = line.contains(" supervise ") && line.contains(&format!(" {} ", self.name));
+            if line.contains(&needle) || keeps {
                 found.push(format!("{}: {line}", entry.file_name().to_string_lossy()));
             }
         }

@@ -11,6 +11,7 @@ mod logs;
 mod prune;
 mod server;
 mod status;
+mod supervise;
 mod up;
 
 use std::io::IsTerminal as _;
@@ -21,7 +22,7 @@ use clap::CommandFactory as _;
 
 use super::args::{Cli, Command, Common, Demo, LabArgs, LabArgsLong, ProgressMode, PullArg, RuntimeArg};
 use super::printer::{Printer, write_out};
-use crate::lab::{ExecOptions, Lab, LabError, LabOptions};
+use crate::lab::{ExecOptions, KeeperChoice, Lab, LabError, LabOptions};
 use crate::report::{JsonLines, Plain, Progress, Report, Reporter};
 use crate::runtime::docker::PullPolicy;
 use crate::spec::model::RuntimeChoice;
@@ -85,10 +86,6 @@ impl Settings {
         Lab::with(self.options(), self.report())
     }
 
-    fn lab_to_bring_up(&self, retain: bool, pull: Option<PullPolicy>) -> Result<Lab, LabError> {
-        Lab::with(LabOptions { pull, retain, ..self.options() }, self.report())
-    }
-
     /// The lab to look at or to stop: its file may be gone or wrong by now.
     fn known_lab(&self) -> Result<Lab, LabError> {
         Lab::with(LabOptions { tolerant: true, ..self.options() }, self.report())
@@ -139,7 +136,13 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
     let settings = |inner: LabArgs| Settings::new(outer, inner);
     match cli.command {
         Command::Init { folder, force, lab } => init::run(&settings(lab), &folder, force),
-        Command::Up { retain, pull, lab } => up::up(&settings(lab), retain, pull.map(Into::into)).await,
+        Command::Up { retain, pull, no_keeper, foreground, lab } => {
+            let settings = settings(lab);
+            let keeper = if no_keeper || foreground { KeeperChoice::None } else { KeeperChoice::Detached };
+            let options = LabOptions { retain, keeper, pull: pull.map(Into::into), ..settings.options() };
+            up::up(&settings, options, foreground).await
+        }
+        Command::Supervise { lab } => supervise::run(&settings(lab)).await,
         Command::Down { volumes, lab } => up::down(&settings(lab), volumes).await,
         Command::Status { lab } => status::status(&settings(lab)).await,
         Command::Ls { lab } => status::list(&settings(lab)).await,

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use super::Settings;
 use crate::cli::printer::{suggest, table};
 use crate::lab::{LabError, LabStatus, LabSummary};
-use crate::state::Home;
+use crate::state::{Home, KeeperRecord};
 
 /// The exit code when a lab is not up; the same as [`LabError::NotRunning`]'s.
 const NOT_UP: u8 = 9;
@@ -26,7 +26,7 @@ fn text(status: &LabStatus) -> String {
             more.push(format!("pid {pid}"));
         }
         if let Some(since) = service.since {
-            more.push(format!("since {}", since.strftime("%Y-%m-%d %H:%M:%S UTC")));
+            more.push(format!("since {}", at(since)));
         }
         if let (true, Some(vault)) = (service.name == crate::service::VAULT, &status.vault) {
             let seal = match (vault.initialized, vault.sealed) {
@@ -46,13 +46,65 @@ fn text(status: &LabStatus) -> String {
     let file = status.file.as_ref().map_or("the lab inside the program".into(), |f| f.display().to_string());
     let next = if status.is_up() { "" } else { "\nNext: vaultlab up\n" };
     format!(
-        "Lab {} {state}.\n\n{}\n  roles     {}\n  AppRoles  {}\n  lab file  {file}\n  folder    {}\n{next}",
+        "Lab {} {state}.\n\n{}{}\n  roles     {}\n  AppRoles  {}\n  lab file  {file}\n  folder    {}\n{next}",
         status.lab,
         table(&rows),
+        status.keeper.as_ref().map(keeper).unwrap_or_default(),
         status.roles.join(", "),
         status.approles.join(", "),
         status.folder.display(),
     )
+}
+
+/// What the keeper says, in lines of its own.
+fn keeper(keeper: &KeeperRecord) -> String {
+    let state = match (keeper.running, keeper.pid, keeper.since) {
+        (true, Some(pid), Some(since)) => format!("pid {pid}, since {}", at(since)),
+        (true, ..) => "running".into(),
+        (false, ..) => "not running: secret_ids end, and a Vault that restarts stays sealed".into(),
+    };
+    let mut rows = vec![vec!["  keeper".to_owned(), state]];
+    if !keeper.running {
+        return format!("\n{}", table(&rows));
+    }
+    if let Some(trouble) = &keeper.vault_trouble {
+        rows.push(vec!["  ! vault".into(), trouble.clone()]);
+    }
+    for (name, approle) in &keeper.approles {
+        let next = approle.next_at.map_or("when it is used".into(), |next| format!("at {}", at(next)));
+        rows.push(match &approle.error {
+            None => vec![format!("  {name}"), format!("next secret_id {next}")],
+            Some(error) => {
+                vec![format!("  ! {name}"), format!("{} failures, last: {error}", approle.failures)]
+            }
+        });
+    }
+    for (name, rotation) in &keeper.rotations {
+        let last =
+            rotation.rotated_at.map_or("not rotated yet".into(), |at_| format!("rotated at {}", at(at_)));
+        let next = rotation.next_at.map(|next| format!(", next at {}", at(next))).unwrap_or_default();
+        rows.push(match &rotation.error {
+            None => vec![format!("  {name}"), format!("root {last}{next}")],
+            Some(error) => vec![format!("  ! {name}"), format!("root {last}, last failure: {error}")],
+        });
+    }
+    for (name, restart) in &keeper.services {
+        let mut said = format!("started again {} times", restart.restarts);
+        if let Some(died) = restart.died_at {
+            said += &format!(", found dead at {}", at(died));
+        }
+        if let Some(error) = &restart.error {
+            said +=
+                &format!("{}: {error}", if restart.given_up { "; given up" } else { "; it does not start" });
+        }
+        let mark = if restart.error.is_some() { "!" } else { " " };
+        rows.push(vec![format!("{mark:>3} {name}"), said]);
+    }
+    format!("\n{}", table(&rows))
+}
+
+fn at(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 pub(super) async fn list(settings: &Settings) -> Result<ExitCode, LabError> {

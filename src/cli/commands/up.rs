@@ -2,24 +2,27 @@ use std::process::ExitCode;
 
 use super::{Settings, interrupted};
 use crate::cli::printer::{suggest, table};
-use crate::lab::{Data, Down, LabError, UpSummary};
-use crate::runtime::docker::PullPolicy;
+use crate::lab::{Data, Down, Lab, LabError, LabOptions, UpSummary};
 use crate::spec::model::Origin;
 
 pub(super) async fn up(
     settings: &Settings,
-    retain: bool,
-    pull: Option<PullPolicy>,
+    options: LabOptions,
+    foreground: bool,
 ) -> Result<ExitCode, LabError> {
-    let interrupt = interrupted();
-    let lab = settings.lab_to_bring_up(retain, pull)?;
+    let mut interrupt = std::pin::pin!(interrupted());
+    let lab = Lab::with(options, settings.report())?;
     if lab.spec().origin == Origin::BuiltIn {
         lab.report().note(
             "no lab file here: using the lab inside the program (`vaultlab init` writes it out to edit)",
         );
     }
-    let summary = lab.up_unless(interrupt).await?.summary();
+    let summary = lab.up_unless(&mut interrupt).await?.summary();
     settings.printer().result(&summary, |summary| text(summary, &settings.selector()));
+    if foreground {
+        lab.supervise(interrupt).await?;
+        lab.down(Data::Keep).await?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

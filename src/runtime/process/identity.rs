@@ -113,6 +113,11 @@ pub(super) fn find(programs: &[&str], argument: &OsStr) -> Vec<Identity> {
     found
 }
 
+pub(super) fn signal_program(pid: u32, argument: &str, signal: Signal) -> std::io::Result<bool> {
+    let found = find(&[], OsStr::new(argument)).into_iter().find(|process| process.pid == pid);
+    found.map_or(Ok(false), |process| process.signal(signal).map(|()| true))
+}
+
 /// Processes whose working folder is `folder`: what a database server leaves behind when its first
 /// process is killed. Empty where the system does not tell.
 pub(super) fn working_in(folder: &Path) -> Vec<Identity> {

@@ -42,6 +42,12 @@ use crate::service::{Endpoint, Service, ServiceKind};
 use crate::state::{Home, LabDir, ServiceRecord};
 use identity::Identity;
 
+/// Sends a signal to the process with this pid, if it was started with exactly this argument: another
+/// process may have the pid by now. Gives whether it was sent.
+pub fn signal_program(pid: u32, argument: &str, signal: nix::sys::signal::Signal) -> std::io::Result<bool> {
+    identity::signal_program(pid, argument, signal)
+}
+
 /// Runs the services of one lab as programs of this host.
 #[derive(Debug)]
 pub struct ProcessRuntime {

@@ -83,6 +83,14 @@ impl ProcessRuntime {
         }
     }
 
+    /// Waits for the port that the service had before: its clients know that one. 0 is none.
+    async fn until_free(&self, port: u16) {
+        let patience = Instant::now() + PORT_LINGERS;
+        while port != 0 && is_taken(port) && Instant::now() < patience {
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
     /// Starts a service and waits for it. What was started is written down before and after.
     pub(super) async fn start<T: Send>(
         &self,
@@ -97,6 +105,7 @@ impl ProcessRuntime {
             let hold = match &wish {
                 PortWish::Exactly(port) => self.claim(name, *port).await?,
                 PortWish::Rather(ports) => {
+                    self.until_free(ports.first().copied().unwrap_or(0)).await;
                     self.ports.pick(ports.iter().copied()).map_err(|source| RuntimeError::Process {
                         service: name.into(),
                         operation: "find a port of 127.0.0.1 for",
@@ -125,6 +134,10 @@ impl ProcessRuntime {
             }
             let wait = Wait { service: name, child: name, identity, log, from, port, deadline };
             let ready = self.wait_ready(&wait, probe).await;
+            if ready.is_ok() {
+                // Bound by now: when it ends, it is to get the same port again.
+                self.ports.release(port);
+            }
             if let Err(error @ RuntimeError::Exited { .. }) = &ready {
                 self.ports.release(port);
                 record.pid = None;

@@ -11,8 +11,9 @@ use crate::spec::load::Node;
 use crate::spec::model::{AppRoleSpec, Delivery, PolicySpec};
 use crate::spec::wire::{AppRole, Deliver, LabFile, Policy};
 
-/// Vault's own policies that cannot be written: `root`, and one for wrapping tokens.
-const RESERVED_POLICIES: &[&str] = &["root", "response-wrapping"];
+/// Policies that a lab file cannot write: Vault's own `root` and one for wrapping tokens, and the one
+/// of the lab's keeper.
+const RESERVED_POLICIES: &[&str] = &["root", "response-wrapping", "vaultlab-keeper"];
 
 /// How the names of the policies begin that the lab's own tokens have.
 const OWN_POLICIES: &str = "vaultlab-";
@@ -29,7 +30,8 @@ pub(super) fn policies(file: &LabFile, input: &Input<'_>, problems: &mut Problem
 fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<PolicySpec> {
     let name = &given.name.value.0;
     if RESERVED_POLICIES.contains(&name.as_str()) {
-        let message = format!("the policy `{name}` belongs to Vault");
+        let owner = if name.starts_with("vaultlab") { "the lab itself" } else { "Vault" };
+        let message = format!("the policy `{name}` belongs to {owner}");
         problems.add_help(given.name.place, message, "choose another name");
     }
     if name.starts_with(OWN_POLICIES) {

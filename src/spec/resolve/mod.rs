@@ -95,6 +95,7 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
         databases,
         policies,
         approles,
+        keeper: file.keeper.is_none_or(|switch| switch.0),
         origin: input.origin.clone(),
     })
 }

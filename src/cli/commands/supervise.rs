@@ -1,0 +1,10 @@
+use std::process::ExitCode;
+
+use super::{Settings, interrupted};
+use crate::lab::LabError;
+
+pub(super) async fn run(settings: &Settings) -> Result<ExitCode, LabError> {
+    let interrupt = interrupted();
+    settings.lab()?.supervise(interrupt).await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,94 @@
+//! Asking a keeper to end, from another process or another container.
+//!
+//! A file that stands in the lab's folder is the request: it reaches a keeper wherever it runs, and
+//! no process is ever mistaken for it. A keeper that is a process of this host is also sent a signal,
+//! so that it need not find the file first.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
+
+use super::{KeeperError, SUPERVISE};
+use crate::runtime::process::signal_program;
+use crate::state::{FileLock, LabDir, LockHolder, StateError, Visibility, write_json_unsynced};
+
+/// How long a keeper may take to end before it is killed. It finishes what it has begun for 3 s.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long it takes until a killed one is gone.
+const KILLED: Duration = Duration::from_secs(5);
+
+/// How long a lock may be busy that nobody holds for long: `status` looks at it for a moment.
+const MOMENT: Duration = Duration::from_millis(500);
+
+/// Takes the keeper's lock.
+pub(super) async fn take_lock(dir: &LabDir) -> Result<FileLock, KeeperError> {
+    FileLock::lock(&dir.keeper_lock(), MOMENT)
+        .await?
+        .map_err(|holder| KeeperError::Kept { lab: dir.name().into(), holder })
+}
+
+/// Asks the lab's keeper to end, if there is one, and does not wait. Gives who it is.
+pub fn request_stop(dir: &LabDir) -> Result<Option<LockHolder>, KeeperError> {
+    if !dir.keeper_lock().exists() {
+        return Ok(None);
+    }
+    let Err(holder) = FileLock::try_lock(&dir.keeper_lock())? else { return Ok(None) };
+    write_json_unsynced(&dir.keeper_stop(), &"end", Visibility::Private)?;
+    signal(&holder, Signal::SIGTERM);
+    Ok(Some(holder))
+}
+
+/// Ends the lab's keeper, if there is one, and gives its lock: as long as it is held no other begins.
+/// Whether there was one is the second value.
+///
+/// # Errors
+/// [`KeeperError::WillNotStop`] when it lives in another program and does not listen.
+pub async fn stop(dir: &LabDir) -> Result<(FileLock, bool), KeeperError> {
+    let path = dir.keeper_lock();
+    let mut asked = None;
+    for (kill, patience) in [(false, PATIENCE), (true, KILLED)] {
+        let deadline = Instant::now() + patience;
+        loop {
+            match FileLock::try_lock(&path)? {
+                Ok(lock) => {
+                    forget_request(dir)?;
+                    return Ok((lock, asked.is_some()));
+                }
+                // One that has only just been started may not have signed, or not have been asked yet.
+                Err(holder) if asked.as_ref() != Some(&holder) => {
+                    request_stop(dir)?;
+                    asked = Some(holder);
+                }
+                Err(holder) if kill => signal(&holder, Signal::SIGKILL),
+                Err(_) => {}
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    match asked {
+        Some(holder) => Err(KeeperError::WillNotStop { lab: dir.name().into(), holder }),
+        None => take_lock(dir).await.map(|lock| (lock, false)),
+    }
+}
+
+/// Removes a request: it was for an earlier keeper.
+pub(super) fn forget_request(dir: &LabDir) -> Result<(), KeeperError> {
+    let path = dir.keeper_stop();
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StateError::io("remove", path)(e).into()),
+        _ => Ok(()),
+    }
+}
+
+/// Only a process that runs `supervise` on this host is sent a signal; one that has ended by now needs
+/// none.
+fn signal(holder: &LockHolder, signal: Signal) {
+    if let Some(pid) = holder.pid().filter(|_| holder.to_string().starts_with(SUPERVISE)) {
+        let _ = signal_program(pid, "supervise", signal);
+    }
+}

@@ -1,0 +1,112 @@
+//! Vault and the keeper die, are sealed, come twice: the application is never refused.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::client::{Application, Counter, kill, lab, long};
+use crate::support::{TestLab, eventually};
+
+const APPROLES: &str = "  - {name: app, policies: [p], secret_id_ttl: 6s}\n";
+
+/// The application logs in every 50 ms during `faults`.
+fn survives(lab: &TestLab, faults: impl FnOnce()) {
+    lab.ok(&["up", "--progress", "quiet"]);
+    let application = Application::start(lab, "app", Duration::from_millis(50));
+    let counter = Counter::start(lab, "app");
+    faults();
+    let most = counter.end();
+    let seen = application.end();
+    assert!(seen.refused.is_empty() && seen.torn.is_empty() && seen.absent == 0, "{seen:?}");
+    assert!(seen.logins > 20, "{seen:?}");
+    assert!(most <= 2, "{most} live secret_ids");
+    println!("{} logins, {} times Vault was away, none refused", seen.logins, seen.away);
+}
+
+#[test]
+fn vault_is_killed_again_and_again() {
+    let lab = lab("vault-killed", APPROLES);
+    let rounds = if long() { 20 } else { 3 };
+    survives(&lab, || {
+        for round in 1..=rounds {
+            let address = lab.vault().address().to_owned();
+            kill(lab.vault_pid(), Signal::SIGKILL);
+            lab.until_events("unsealed", round);
+            lab.until_events("service_restarted", round);
+            assert_eq!(lab.vault().address(), address, "applications know that one");
+            let deliveries = lab.keeper_events("secret_id_delivered").len();
+            lab.until_events("secret_id_delivered", deliveries + 1);
+            // One that ran for a while does not count as one that dies as soon as it is started.
+            std::thread::sleep(Duration::from_millis(if long() { 5200 } else { 100 }));
+        }
+    });
+    let status = lab.json(&["status"]);
+    assert_eq!(status["keeper"]["services"]["vault"]["restarts"], rounds, "{status}");
+    assert_eq!(status["keeper"]["unseals"], rounds);
+}
+
+#[test]
+fn a_seal_by_hand_is_undone_within_a_second() {
+    let lab = lab("sealed", APPROLES);
+    survives(&lab, || {
+        for round in 1..=3 {
+            std::thread::sleep(Duration::from_secs(1));
+            lab.seal();
+            let began = Instant::now();
+            lab.until_events("unsealed", round);
+            println!("unsealed {:?} after it was sealed", began.elapsed());
+        }
+    });
+}
+
+#[test]
+fn the_keeper_is_killed_again_and_again() {
+    let lab = lab("keeper-killed", APPROLES);
+    let rounds = if long() { 60 } else { 8 };
+    survives(&lab, || {
+        for round in 0..rounds {
+            // At another moment of its work each time: from its first steps to a whole turnover.
+            std::thread::sleep(Duration::from_millis(37 * (round * round % 67)));
+            if let Some(pid) = lab.keeper_pid() {
+                kill(pid, Signal::SIGKILL);
+            }
+            lab.ok(&["up", "--progress", "quiet"]);
+        }
+        let deliveries = lab.keeper_events("secret_id_delivered").len();
+        lab.until_events("secret_id_delivered", deliveries + 2);
+    });
+    // What the killed ones left behind is gone.
+    let keeper = lab.as_keeper();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
+    eventually("one is left", Duration::from_secs(20), || {
+        runtime.block_on(keeper.secret_id_accessors("app")).expect("Vault").len() == 1
+    });
+}
+
+#[test]
+fn everything_is_killed_and_down_works() {
+    let lab = lab("all-killed", APPROLES);
+    lab.ok(&["up", "--progress", "quiet"]);
+    kill(lab.keeper_pid().expect("a keeper"), Signal::SIGKILL);
+    kill(lab.vault_pid(), Signal::SIGKILL);
+    lab.ok(&["down", "--progress", "quiet"]);
+    lab.ok(&["up", "--progress", "quiet"]);
+    // One that does not listen to anything is ended too.
+    kill(lab.keeper_pid().expect("a keeper"), Signal::SIGSTOP);
+    lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+    lab.assert_gone();
+}
+
+#[test]
+fn a_second_keeper_is_told_who_keeps_the_lab() {
+    let lab = lab("two", APPROLES);
+    survives(&lab, || {
+        let pid = lab.keeper_pid().expect("a keeper");
+        for _ in 0..3 {
+            let error = lab.fails(8, &["supervise", "--progress", "quiet"]);
+            assert!(error.contains(&format!("has a keeper: vaultlab supervise (pid {pid})")), "{error}");
+        }
+        let deliveries = lab.keeper_events("secret_id_delivered").len();
+        lab.until_events("secret_id_delivered", deliveries + 2);
+    });
+}

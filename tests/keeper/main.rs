@@ -1,0 +1,11 @@
+//! The keeper on the embedded server: whatever happens, the delivered pair logs in.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation fails the test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
+mod disk;
+mod faults;
+mod lifecycle;
+mod turnover;
