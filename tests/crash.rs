@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use nix::sys::signal::Signal;
 use support::{TestLab, Up, databases, text};
 
@@ -40,6 +42,41 @@ fn kill_9_after_every_step_then_up_converges() {
         assert_eq!(again["changed"], false, "after {step:?}");
         lab.ok(&["down", "--volumes", "--progress", "quiet"]);
         lab.assert_gone();
+    }
+}
+
+/// The steps of a lab for which no template is there yet.
+#[test]
+fn kill_9_while_the_first_databases_are_made() {
+    if !databases() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temp folder");
+    // The servers' users must get in.
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).expect("a mode");
+    let lab = TestLab::in_home("kill-cold", home.path());
+    for database in ["notes-postgres", "notes-mysql"] {
+        for (event, step) in [
+            ("step_started", "initialise"),
+            ("step_finished", "initialise"),
+            ("step_finished", "start"),
+            ("step_started", "fill"),
+        ] {
+            let step = format!("{step} {database}");
+            let mut up = lab.spawn_up();
+            while let Some(told) = up.next()
+                && (told["event"] != event || told["step"] != step.as_str())
+            {}
+            up.kill();
+            let output = lab.run(&["up", "--output", "json", "--progress", "quiet"]);
+            assert!(output.status.success(), "{event} {step}: {}", text(&output.stderr));
+            lab.ok(&["creds", "pg-write"]);
+            lab.ok(&["creds", "mysql-read"]);
+            assert_eq!(lab.json(&["up"])["changed"], false, "{event} {step}");
+            lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+            lab.assert_gone();
+            std::fs::remove_dir_all(home.path().join("templates")).expect("the templates");
+        }
     }
 }
 

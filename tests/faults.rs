@@ -136,6 +136,57 @@ fn a_home_that_cannot_be_written_is_told_by_name() {
     }
 }
 
+/// A small file system, for root only.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let place = tempfile::tempdir().expect("a folder");
+        let options = format!("size={size},mode=0711");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(place.path());
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        mounted.then(|| Self(place))
+    }
+
+    fn resize(&self, size: &str) {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-o", &format!("remount,size={size}")]).arg(self.0.path());
+        assert!(mount.status().expect("mount").success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("umount").arg("-l").arg(self.0.path()).status());
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_next_up_goes_on() {
+    if !databases() {
+        return;
+    }
+    // Full while the databases are initialised, while they are filled, while templates are kept.
+    for size in ["200k", "6m", "30m", "55m", "80m"] {
+        let Some(disk) = SmallDisk::mount(size) else {
+            eprintln!("skipped: only root may mount a small file system");
+            return;
+        };
+        let lab = TestLab::in_home("full", disk.0.path());
+        let output = lab.run(&["up", "--progress", "plain"]);
+        let error = text(&output.stderr);
+        assert!(!output.status.success(), "{size}: {error}");
+        assert!(error.contains("the disk is full"), "{size}: {error}");
+        assert!(lab.processes().is_empty(), "{size}: {:?}", lab.processes());
+        disk.resize("400m");
+        lab.ok(&["up", "--progress", "quiet"]);
+        lab.ok(&["creds", "pg-read"]);
+        lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+        lab.assert_gone();
+    }
+}
+
 #[test]
 fn a_wrong_lab_file_is_told_with_everything_that_is_wrong() {
     let lab = TestLab::new("wrong-file");

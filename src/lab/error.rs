@@ -176,6 +176,9 @@ impl LabError {
 
     /// One command to try next; `None` where none would help.
     pub fn next_command(&self) -> Option<String> {
+        if self.disk_is_full() {
+            return Some("df -h   # the disk is full: make room, then bring the lab up again".into());
+        }
         if let Some(state) = self.state() {
             return Some(next_for_state(state).into());
         }
@@ -208,6 +211,16 @@ impl LabError {
             Self::DatabaseUrl => "vaultlab bench --help".into(),
             Self::State(_) | Self::Interrupted => return None,
         })
+    }
+
+    /// Whether this failed for lack of room: the system says so, or the service did in its log.
+    fn disk_is_full(&self) -> bool {
+        let told = |text: &str| {
+            ["No space left on device", "out of disk space", "Disk full"]
+                .iter()
+                .any(|words| text.contains(words))
+        };
+        told(&self.to_string()) || self.service_log().iter().any(|line| told(line))
     }
 
     /// The service the error is about; empty when it is about none.
