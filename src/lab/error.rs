@@ -216,7 +216,7 @@ impl LabError {
     /// Whether this failed for lack of room: the system says so, or the service did in its log.
     fn disk_is_full(&self) -> bool {
         let told = |text: &str| {
-            ["No space left on device", "out of disk space", "Disk full"]
+            ["No space left on device", "out of disk space", "free disk space"]
                 .iter()
                 .any(|words| text.contains(words))
         };

@@ -22,8 +22,8 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub fn new(runtime: &'a dyn Runtime) -> Self {
-        let (begin, begun) = mpsc::unbounded_channel();
-        Self { runtime, begin, begun: begun.into() }
+        let (begin, receiver) = mpsc::unbounded_channel();
+        Self { runtime, begin, begun: receiver.into() }
     }
 
     /// Watches this service from now on.

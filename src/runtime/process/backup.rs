@@ -42,15 +42,28 @@ impl PostgresProgram {
         connection.scalar(&format!("SELECT {begin}::text")).await.map_err(failed())?;
         let mut pack = Pack::begin(archive, data).map_err(write())?;
         let pack = blocking(move || pack.add(&in_copy).map(|()| pack)).await.map_err(write())?;
-        let label = connection.scalar(&format!("SELECT labelfile FROM {end}")).await.map_err(failed())?;
+        let sql = format!("SELECT pg_walfile_name(lsn) || ' ' || labelfile FROM {end}");
+        let told = connection.scalar(&sql).await.map_err(failed())?.unwrap_or_default();
         let finish = move || {
+            let (last, label) = told.split_once(' ').unwrap_or_default();
+            let first = first_segment(label);
             let mut pack = pack;
-            pack.add(&|path| path == Path::new(CONTROL) || path.parent() == Some(Path::new(LOG)))?;
-            pack.add_file("backup_label", label.unwrap_or_default().as_bytes())?;
+            pack.add(&|path| match path.strip_prefix(LOG) {
+                // Segments after the last one are only kept to be written over.
+                Ok(name) => name.to_str().is_some_and(|name| (first..=last).contains(&name)),
+                Err(_) => path == Path::new(CONTROL),
+            })?;
+            pack.add_file("backup_label", label.as_bytes())?;
             pack.finish()
         };
         blocking(finish).await.map_err(write())
     }
+}
+
+/// The file a backup label names as the first that is needed, as in
+/// `START WAL LOCATION: 0/9000028 (file 000000010000000000000009)`.
+fn first_segment(label: &str) -> &str {
+    label.split("(file ").nth(1).and_then(|rest| rest.split(')').next()).unwrap_or_default()
 }
 
 /// What is copied before the log.
@@ -66,4 +79,29 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_names_the_first_segment_and_copies_hold_no_state_of_the_server() {
+        let label =
+            "START WAL LOCATION: 0/9000028 (file 000000010000000000000009)\nCHECKPOINT LOCATION: 0/9\n";
+        assert_eq!(first_segment(label), "000000010000000000000009");
+        assert_eq!(first_segment(""), "");
+        for (path, copied) in [
+            ("base/1/2619", true),
+            ("pg_wal", true),
+            ("pg_wal/000000010000000000000009", false),
+            ("pg_notify", true),
+            ("pg_notify/0000", false),
+            ("postmaster.pid", false),
+            ("global/pg_control", false),
+            ("global/1262", true),
+        ] {
+            assert_eq!(in_copy(Path::new(path)), copied, "{path}");
+        }
+    }
 }

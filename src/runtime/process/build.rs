@@ -72,7 +72,12 @@ impl ProcessRuntime {
             superuser: &superuser,
         };
         let began = Instant::now();
-        let initialised = tokio::time::timeout_at(deadline, program.initialise(&initialise)).await;
+        let (initialised, planned) = tokio::join!(
+            tokio::time::timeout_at(deadline, program.initialise(&initialise)),
+            // The passwords that are to be set are on disk before the data is in its place.
+            async { self.ledger.plan_accounts(spec) },
+        );
+        planned?;
         let result = initialised.unwrap_or_else(|_| {
             Err(RuntimeError::Timeout {
                 service: name.into(),

@@ -92,11 +92,11 @@ impl ProcessRuntime {
             warn_if_changed(spec, made_of.as_deref(), report);
             (DataOrigin::Kept, made_of.unwrap_or(key))
         } else {
-            // The passwords that are to be set are on disk before the data is; a sync now need not
-            // wait for that data.
-            self.ledger.plan_accounts(spec)?;
             let template = self.home.templates().join(&key);
             let origin = if template.join(template::ARCHIVE).is_file() {
+                // The passwords that are to be set are on disk before the data is; a sync now need not
+                // wait for that data.
+                self.ledger.plan_accounts(spec)?;
                 DataOrigin::Template
             } else {
                 after.push(initialise.as_str());
