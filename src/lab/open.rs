@@ -1,5 +1,6 @@
 //! Which lab is meant, and how it is to be worked on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,7 @@ impl Lab {
         }
         if let Some(runtime) = options.runtime {
             spec.runtime = runtime;
+            spec.runtimes.clear();
         }
         let dir = home.lab(&spec.name)?;
         Ok(Self { spec: Arc::new(spec), dir, home, options, report })
@@ -117,7 +119,7 @@ impl Lab {
     }
 
     pub(super) async fn runtime(&self) -> Result<Arc<dyn Runtime>, LabError> {
-        super::runtimes::existing(&self.home, &self.dir, self.spec.runtime, &self.options).await
+        super::runtimes::existing(&self.home, &self.dir, &self.spec, &self.options).await
     }
 }
 
@@ -166,6 +168,7 @@ fn known_by_name(name: &str) -> LabSpec {
     LabSpec {
         name: name.into(),
         runtime: RuntimeChoice::Auto,
+        runtimes: BTreeMap::new(),
         vault: VaultSpec {
             flavour: Flavour::Auto,
             version: None,

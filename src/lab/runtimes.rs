@@ -1,28 +1,34 @@
 //! Which runtime a lab's services are in.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::open::services;
 use super::{Lab, LabError, LabOptions};
-use crate::report::Report;
 use crate::runtime::docker::{DockerError, DockerRuntime, Engine, PullPolicy};
 use crate::runtime::process::{ProcessRuntime, Programs};
-use crate::runtime::{Runtime, RuntimeError, RuntimeKind, ServiceState};
+use crate::runtime::{MixedRuntime, Runtime, RuntimeError, RuntimeKind, ServiceState};
+use crate::spec::LabSpec;
 use crate::spec::model::RuntimeChoice;
 use crate::state::{Home, LabDir, Manifest};
 
-/// The runtime that a lab's services are in; for a lab that has none yet, the one asked for.
+/// Where each service is, by name; never [`RuntimeKind::Mixed`].
+pub(super) type Places = BTreeMap<String, RuntimeKind>;
+
+/// The runtime that a lab's services are in; for those it does not have yet, the one asked for.
 pub(super) async fn existing(
     home: &Home,
     dir: &LabDir,
-    choice: RuntimeChoice,
+    spec: &LabSpec,
     options: &LabOptions,
 ) -> Result<Arc<dyn Runtime>, LabError> {
-    let kind = match (recorded(dir)?, choice) {
-        (Some(kind), _) => kind,
-        (None, RuntimeChoice::Docker) => RuntimeKind::Docker,
-        (None, RuntimeChoice::Auto | RuntimeChoice::Process) => RuntimeKind::Process,
-    };
-    open(home, dir, kind, options).await
+    let mut places = recorded(dir)?;
+    let others = followed(&places, spec).unwrap_or(RuntimeKind::Process);
+    for service in services(spec) {
+        let own = wanted(spec, service.name());
+        places.entry(service.name().to_owned()).or_insert(own.unwrap_or(others));
+    }
+    open(home, dir, places, options).await
 }
 
 /// The runtime for `up`, with everything there that services need to be started.
@@ -32,45 +38,64 @@ pub(super) async fn existing(
 /// that cannot be had.
 pub(super) async fn choose(lab: &Lab) -> Result<Arc<dyn Runtime>, LabError> {
     let Lab { home, dir, options, report, spec } = lab;
-    let wanted = match spec.runtime {
-        RuntimeChoice::Auto => None,
-        RuntimeChoice::Docker => Some(RuntimeKind::Docker),
-        RuntimeChoice::Process => Some(RuntimeKind::Process),
-    };
-    let kind = match (recorded(dir)?, wanted) {
-        (Some(kind), Some(wanted)) if kind != wanted => {
-            return Err(RuntimeError::Unsupported {
-                service: lab.name().into(),
-                cause: format!(
-                    "its services and data are in the runtime {kind}: `vaultlab down --volumes` removes them, \
-                     then `vaultlab up --runtime {wanted}` makes them anew"
-                ),
-            }
-            .into());
+    let recorded = recorded(dir)?;
+    let others = followed(&recorded, spec);
+    let mut places = recorded.clone();
+    let mut undecided = Vec::new();
+    for service in lab.services() {
+        let name = service.name();
+        match (recorded.get(name), wanted(spec, name)) {
+            (Some(kind), Some(wanted)) if *kind != wanted => return Err(moved(lab, name, *kind, wanted)),
+            (Some(_), _) => {}
+            (None, wanted) => match wanted.or(others) {
+                Some(kind) => drop(places.insert(name.to_owned(), kind)),
+                None => undecided.push(service),
+            },
         }
-        (recorded, wanted) => recorded.or(wanted),
-    };
-    if let Some(kind) = kind {
-        let runtime = open(home, dir, kind, options).await?;
+    }
+    if undecided.is_empty() {
+        let runtime = open(home, dir, places, options).await?;
         runtime.prepare(&lab.services(), report).await?;
         return Ok(runtime);
     }
-    match containers(lab, report).await {
-        Ok(runtime) => Ok(runtime),
+    let decide = |kind| {
+        let undecided = undecided.iter().map(|service| (service.name().to_owned(), kind));
+        places.iter().map(|(name, kind)| (name.clone(), *kind)).chain(undecided).collect::<Places>()
+    };
+    // Nobody asked for containers: no gigabytes are fetched, and no registry is waited for.
+    let frugal = LabOptions { pull: options.pull.or(Some(PullPolicy::Never)), ..options.clone() };
+    let contained = async {
+        let runtime = open(home, dir, decide(RuntimeKind::Docker), &frugal).await?;
+        runtime.prepare(&undecided, report).await?;
+        Ok::<_, LabError>(runtime)
+    };
+    let kind = match contained.await {
+        Ok(runtime) if places.is_empty() => return Ok(runtime),
+        Ok(_) => RuntimeKind::Docker,
         Err(error) => {
             report.note(format!("services run as programs of this host: {}", reason(&error)));
-            open(home, dir, RuntimeKind::Process, options).await
+            RuntimeKind::Process
         }
-    }
-}
-
-async fn containers(lab: &Lab, report: &Report) -> Result<Arc<dyn Runtime>, LabError> {
-    // Nobody asked for containers: no gigabytes are fetched, and no registry is waited for.
-    let pull = lab.options.pull.or(Some(PullPolicy::Never));
-    let options = LabOptions { pull, ..lab.options.clone() };
-    let runtime = open(&lab.home, &lab.dir, RuntimeKind::Docker, &options).await?;
+    };
+    let runtime = open(home, dir, decide(kind), options).await?;
     runtime.prepare(&lab.services(), report).await?;
     Ok(runtime)
+}
+
+fn moved(lab: &Lab, service: &str, from: RuntimeKind, to: RuntimeKind) -> LabError {
+    let cause = if lab.spec.runtimes.contains_key(service) {
+        format!(
+            "its data is in the runtime {from}, and the lab file says {to}: `vaultlab down --volumes` removes \
+             all of the lab's, then `vaultlab up` makes it anew"
+        )
+    } else {
+        format!(
+            "its services and data are in the runtime {from}: `vaultlab down --volumes` removes them, then \
+             `vaultlab up --runtime {to}` makes them anew"
+        )
+    };
+    let service = if lab.spec.runtimes.contains_key(service) { service } else { lab.name() };
+    RuntimeError::Unsupported { service: service.into(), cause }.into()
 }
 
 /// Why there are no containers, without the advice for those who want them.
@@ -86,36 +111,67 @@ fn reason(error: &LabError) -> String {
     }
 }
 
-/// Where the services of a lab are; `None` when it has none.
-fn recorded(dir: &LabDir) -> Result<Option<RuntimeKind>, LabError> {
-    let manifest = Manifest::load(dir)?.filter(|manifest| !manifest.services.is_empty());
-    Ok(manifest.and_then(|manifest| RuntimeKind::parse(&manifest.runtime)))
+/// Where the lab file wants a service; `None` when it leaves that open.
+pub(super) fn wanted(spec: &LabSpec, service: &str) -> Option<RuntimeKind> {
+    kind_of(spec.runtimes.get(service).copied().unwrap_or(spec.runtime))
+}
+
+fn kind_of(choice: RuntimeChoice) -> Option<RuntimeKind> {
+    match choice {
+        RuntimeChoice::Auto => None,
+        RuntimeChoice::Docker => Some(RuntimeKind::Docker),
+        RuntimeChoice::Process => Some(RuntimeKind::Process),
+    }
+}
+
+/// Where services go that the lab file says nothing about: to those that are there already.
+fn followed(recorded: &Places, spec: &LabSpec) -> Option<RuntimeKind> {
+    let mut without_word = recorded.iter().filter(|(name, _)| !spec.runtimes.contains_key(*name));
+    without_word.next().map(|(_, kind)| *kind).or_else(|| kind_of(spec.runtime))
+}
+
+/// Where the services are that a lab has.
+pub(super) fn recorded(dir: &LabDir) -> Result<Places, LabError> {
+    let Some(manifest) = Manifest::load(dir)? else { return Ok(Places::new()) };
+    let each = manifest.runtimes.into_iter();
+    let mut places: Places =
+        each.filter_map(|(name, kind)| Some((name, RuntimeKind::parse(&kind)?))).collect();
+    let all = RuntimeKind::parse(&manifest.runtime).filter(|kind| *kind != RuntimeKind::Mixed);
+    for (name, kind) in manifest.services.into_keys().filter_map(|name| Some((name, all?))) {
+        places.entry(name).or_insert(kind);
+    }
+    Ok(places)
 }
 
 async fn open(
     home: &Home,
     dir: &LabDir,
-    kind: RuntimeKind,
+    places: Places,
     options: &LabOptions,
 ) -> Result<Arc<dyn Runtime>, LabError> {
-    match kind {
-        RuntimeKind::Docker => {
-            let engine = Engine::connect().await.map_err(RuntimeError::from)?;
-            Ok(Arc::new(DockerRuntime::new(engine, home, dir, options.pull.unwrap_or_default())?))
+    let has = |kind| places.values().any(|place| *place == kind);
+    let docker = async || {
+        let engine = Engine::connect().await.map_err(RuntimeError::from)?;
+        Ok::<_, LabError>(DockerRuntime::new(engine, home, dir, options.pull.unwrap_or_default())?)
+    };
+    let process = || {
+        let mut programs = Programs::from_env();
+        if let Some(program) = &options.program {
+            programs.vaultlab = Some(program.clone());
         }
-        RuntimeKind::Process => {
-            let mut programs = Programs::from_env();
-            if let Some(program) = &options.program {
-                programs.vaultlab = Some(program.clone());
-            }
-            Ok(Arc::new(ProcessRuntime::with_programs(home, dir, programs)))
-        }
-    }
+        ProcessRuntime::with_programs(home, dir, programs)
+    };
+    Ok(match (has(RuntimeKind::Docker), has(RuntimeKind::Process)) {
+        (true, true) => Arc::new(MixedRuntime::new(docker().await?, process(), places)),
+        (true, false) => Arc::new(docker().await?),
+        (false, _) => Arc::new(process()),
+    })
 }
 
 /// `up`, `partly up` or `down`, by the services in the manifest.
 pub(super) async fn state_of(home: &Home, dir: &LabDir, manifest: &Manifest) -> String {
-    let runtime = match existing(home, dir, RuntimeChoice::Auto, &LabOptions::default()).await {
+    let opened = async { open(home, dir, recorded(dir)?, &LabOptions::default()).await };
+    let runtime = match opened.await {
         Ok(runtime) => runtime,
         Err(error) => return error.to_string(),
     };

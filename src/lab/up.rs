@@ -116,6 +116,8 @@ impl Lab {
         let mut manifest = known.unwrap_or_else(|| Manifest::new(runtime.kind().as_str(), file.clone()));
         manifest.lab_file = file;
         manifest.runtime = runtime.kind().as_str().into();
+        manifest.runtimes =
+            runtime.places().into_iter().map(|(name, kind)| (name, kind.as_str().to_owned())).collect();
         Ok(manifest.save(&self.dir)?)
     }
 

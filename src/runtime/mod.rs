@@ -5,12 +5,15 @@ mod error;
 
 mod ledger;
 mod leftover;
+mod mixed;
 mod origin;
 mod ports;
 mod probe;
 pub mod process;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +24,7 @@ use tokio::time::Instant;
 use error::folder;
 pub use error::{RuntimeError, install_hint};
 pub use leftover::{Leftover, LeftoverKind};
+pub use mixed::MixedRuntime;
 
 use crate::report::Report;
 use crate::service::{Endpoint, Service, ServiceKind};
@@ -34,20 +38,23 @@ pub enum RuntimeKind {
     Docker,
     /// Programs of this host.
     Process,
+    /// Some services are containers, others programs of this host.
+    Mixed,
 }
 
 impl RuntimeKind {
-    /// `docker` or `process`.
+    /// `docker`, `process` or `mixed`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Process => "process",
+            Self::Mixed => "mixed",
         }
     }
 
     /// The runtime of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Docker, Self::Process].into_iter().find(|kind| kind.as_str() == name)
+        [Self::Docker, Self::Process, Self::Mixed].into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -55,6 +62,15 @@ impl fmt::Display for RuntimeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// A network of containers, as this host sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostNetwork {
+    /// This host's address in it.
+    gateway: Ipv4Addr,
+    /// Its addresses, as in `172.18.0.0/16`.
+    subnet: String,
 }
 
 /// Who listens on a port of 127.0.0.1, as in `postgres (pid 1234)`; `None` when it is free.
@@ -72,6 +88,11 @@ pub type LogLines = BoxStream<'static, Result<String, RuntimeError>>;
 pub trait Runtime: Send + Sync {
     /// Which one this is.
     fn kind(&self) -> RuntimeKind;
+
+    /// Where each service is, in a lab whose services are not all in one place.
+    fn places(&self) -> BTreeMap<String, RuntimeKind> {
+        BTreeMap::new()
+    }
 
     /// Gets what the services need before they can be started and that may take long: images that
     /// have to be pulled. Its time does not count against the deadline of a start.

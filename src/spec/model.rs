@@ -4,6 +4,7 @@
 //! SQL and policies are text, durations are durations, every role sits in its database, and all the
 //! rules of the lab file hold (see [`super::load`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub struct LabSpec {
     pub name: String,
     /// Where the services run.
     pub runtime: RuntimeChoice,
+    /// The services for which the lab file says another place, by name; never [`RuntimeChoice::Auto`].
+    pub runtimes: BTreeMap<String, RuntimeChoice>,
     /// The Vault.
     pub vault: VaultSpec,
     /// The databases, in the order of the file.

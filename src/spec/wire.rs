@@ -72,6 +72,8 @@ mappings! {
 
     /// The Vault of the lab.
     Vault = "`vault`" {
+        /// Where it runs, when that is not what the lab's own `runtime` says: `docker` or `process`.
+        runtime: Option<RuntimeChoice>,
         /// `auto` (default: Vault or OpenBao if there is one, else the embedded server), `vault`,
         /// `openbao` or `embedded`.
         flavour: Option<Flavour>,
@@ -110,6 +112,9 @@ mappings! {
         name: At<ServiceName>,
         /// `postgres` or `mysql` (MySQL or MariaDB).
         engine: At<Engine>,
+        /// Where it runs, when that is not what the lab's own `runtime` says: `docker` or `process`.
+        /// On the host it also listens on the network of a Vault in a container, for Vault alone.
+        runtime: Option<RuntimeChoice>,
         /// For `engine: mysql` only: `auto` (default), `mysql` or `mariadb`.
         flavour: Option<At<MysqlFlavour>>,
         /// Container image with tag or digest. Default: the engine's own image.

@@ -20,6 +20,9 @@ pub struct Manifest {
     pub created_at: Timestamp,
     /// Which runtime its services are in.
     pub runtime: String,
+    /// By service name, where each is, in a lab whose services are not all in one runtime.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runtimes: BTreeMap<String, String>,
     /// By service name.
     #[serde(default)]
     pub services: BTreeMap<String, ServiceRecord>,
@@ -58,6 +61,7 @@ impl Manifest {
             lab_file,
             created_at: Timestamp::now(),
             runtime: runtime.into(),
+            runtimes: BTreeMap::new(),
             services: BTreeMap::new(),
             provisioned: BTreeSet::new(),
         }

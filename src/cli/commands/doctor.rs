@@ -31,6 +31,11 @@ fn text(diagnosis: &Diagnosis, selector: &str) -> String {
     let verdict = match (diagnosis.can_come_up, diagnosis.would_use) {
         (false, _) => "This lab cannot come up here: see ✗.\n".to_owned(),
         (true, Some("docker")) => format!("The lab can come up, in containers.\n\nNext: {up}\n"),
+        (true, Some("mixed")) => {
+            format!(
+                "The lab can come up, partly in containers and partly as programs of this host.\n\nNext: {up}\n"
+            )
+        }
         (true, Some(_)) => format!("The lab can come up, as programs of this host.\n\nNext: {up}\n"),
         (true, None) => {
             format!("The lab can come up once its images are pulled.\n\nNext: {up} --runtime docker\n")

@@ -13,7 +13,8 @@ const LITTLE_MEMORY: u64 = 1 << 30;
 
 /// How containers would do.
 pub(super) async fn look(services: &[Service]) -> Way {
-    let failed = |checks| Way { checks, now: false, later: false };
+    let failed =
+        |checks| Way { checks, now: vec![false; services.len()], later: vec![false; services.len()] };
     let engine = match Engine::connect().await {
         Ok(engine) => engine,
         Err(error) => return failed(vec![unreachable(&error)]),
@@ -31,10 +32,10 @@ pub(super) async fn look(services: &[Service]) -> Way {
         checks.push(disk("engine's disk", folder, &facts.storage_driver));
     }
     let states = join_all(services.iter().map(|service| engine.image_state(service))).await;
-    let (mut now, mut later) = (usable, usable);
+    let (mut now, mut later) = (Vec::new(), Vec::new());
     for (service, state) in services.iter().zip(states) {
-        now &= matches!(state, Ok(ImageState::Present { .. }));
-        later &= matches!(state, Ok(ImageState::Present { .. } | ImageState::Pullable { .. }));
+        now.push(usable && matches!(state, Ok(ImageState::Present { .. })));
+        later.push(usable && matches!(state, Ok(ImageState::Present { .. } | ImageState::Pullable { .. })));
         checks.push(image(service, state));
     }
     Way { checks, now, later }

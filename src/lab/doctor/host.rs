@@ -118,7 +118,7 @@ pub(super) async fn programs(services: &[Service], vaultlab: Option<&PathBuf>) -
         programs.vaultlab = Some(program.clone());
     }
     let found = join_all(services.iter().map(|service| programs.find(service))).await;
-    let usable = found.iter().all(Result::is_ok);
+    let usable: Vec<bool> = found.iter().map(Result::is_ok).collect();
     let mut checks: Vec<Check> = services
         .iter()
         .zip(found)
@@ -143,7 +143,7 @@ pub(super) async fn programs(services: &[Service], vaultlab: Option<&PathBuf>) -
             checks.push(Check::warn(format!("client of {kind}"), found, advice));
         }
     }
-    Way { checks, now: usable, later: usable }
+    Way { checks, now: usable.clone(), later: usable }
 }
 
 /// The ports the services ask for, or usually have.

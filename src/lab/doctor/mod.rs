@@ -6,12 +6,12 @@ mod host;
 use serde::Serialize;
 
 use super::open::{file, services};
+use super::runtimes::{Places, recorded, wanted};
 use super::{Lab, LabError, LabOptions};
 use crate::report::Report;
 use crate::runtime::RuntimeKind;
 use crate::spec::LabSpec;
-use crate::spec::model::RuntimeChoice;
-use crate::state::{Home, Manifest};
+use crate::state::Home;
 
 /// What was found on this machine.
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +28,7 @@ pub struct Diagnosis {
     pub docker: bool,
     /// Whether its services could run as programs of this host.
     pub process: bool,
-    /// Where `up` would run them: `docker` or `process`; `None` when it could not.
+    /// Where `up` would run them: `docker`, `process` or `mixed`; `None` when it could not.
     pub would_use: Option<&'static str>,
 }
 
@@ -76,10 +76,10 @@ impl Check {
 /// One way to run the services, and what stands in its way.
 struct Way {
     checks: Vec<Check>,
-    /// Whether it works as things are.
-    now: bool,
-    /// Whether it works once images are pulled; programs are there or not.
-    later: bool,
+    /// By service: whether it works as things are.
+    now: Vec<bool>,
+    /// By service: whether it works once images are pulled; programs are there or not.
+    later: Vec<bool>,
 }
 
 /// Looks at everything that bringing up the lab of these options depends on. Nothing is changed,
@@ -96,8 +96,9 @@ pub async fn diagnose(options: &LabOptions) -> Result<Diagnosis, LabError> {
     let (state, home) = host::state_folder(home);
     let lab = lab_of(options, home.as_ref())?;
     let (spec, kept) = match &lab {
-        Ok(lab) => (LabSpec::clone(lab.spec()), recorded(lab)),
-        Err(spec) => (LabSpec::clone(spec), None),
+        // A lab that cannot be read is told by every other command.
+        Ok(lab) => (LabSpec::clone(lab.spec()), recorded(lab.dir()).unwrap_or_default()),
+        Err(spec) => (LabSpec::clone(spec), Places::new()),
     };
     let services = services(&spec);
     let (containers, programs, ports) = futures_util::future::join3(
@@ -107,23 +108,36 @@ pub async fn diagnose(options: &LabOptions) -> Result<Diagnosis, LabError> {
     )
     .await;
 
-    let allowed = |way: RuntimeKind| match (kept, spec.runtime) {
-        (Some(kept), _) => kept == way,
-        (None, RuntimeChoice::Auto) => true,
-        (None, RuntimeChoice::Docker) => way == RuntimeKind::Docker,
-        (None, RuntimeChoice::Process) => way == RuntimeKind::Process,
-    };
-    let (docker, process) = (allowed(RuntimeKind::Docker), allowed(RuntimeKind::Process));
-    // `up` pulls images only for a lab that is to be in containers.
-    let insists = kept.is_some() || spec.runtime == RuntimeChoice::Docker;
-    let would_use = if docker && (containers.now || insists && containers.later) {
+    // Where the lab file leaves it open, all such services go together.
+    let chosen: Vec<Option<RuntimeKind>> = services
+        .iter()
+        .map(|service| kept.get(service.name()).copied().or_else(|| wanted(&spec, service.name())))
+        .collect();
+    let all_open = |way: &[bool]| chosen.iter().zip(way).all(|(kind, works)| kind.is_some() || *works);
+    let left_open = if all_open(&containers.now) {
         Some(RuntimeKind::Docker)
-    } else if process && programs.now {
+    } else if all_open(&programs.now) {
         Some(RuntimeKind::Process)
     } else {
         None
     };
-    let possible = docker && containers.later || process && programs.later;
+    let works = |index: usize, kind: Option<RuntimeKind>| match kind {
+        // Containers that were asked for are pulled.
+        Some(RuntimeKind::Docker) => containers.later[index],
+        Some(_) => programs.now[index],
+        None => false,
+    };
+    let would_use = (0..services.len())
+        .map(|index| chosen[index].or(left_open).filter(|kind| works(index, Some(*kind))))
+        .collect::<Option<Vec<_>>>()
+        .map(|kinds| match kinds.as_slice() {
+            [first, rest @ ..] if rest.iter().any(|kind| kind != first) => RuntimeKind::Mixed,
+            [first, ..] => *first,
+            [] => RuntimeKind::Process,
+        });
+    let pulled = all_open(&containers.later).then_some(RuntimeKind::Docker);
+    let possible = would_use.is_some()
+        || (0..services.len()).all(|index| works(index, chosen[index].or(left_open).or(pulled)));
     let common: Vec<Check> = state.into_iter().chain(ports).chain([host::memory()]).collect();
     let can_come_up = possible && common.iter().all(|check| check.level < Level::Fail);
 
@@ -134,7 +148,7 @@ pub async fn diagnose(options: &LabOptions) -> Result<Diagnosis, LabError> {
             Check { level, ..check }
         })
     };
-    let described = Check::ok("lab", describe(&spec, kept));
+    let described = Check::ok("lab", describe(&spec, &kept));
     let checks = std::iter::once(described)
         .chain(common)
         .chain(soften(containers.checks))
@@ -145,8 +159,8 @@ pub async fn diagnose(options: &LabOptions) -> Result<Diagnosis, LabError> {
         file: file(&spec).map(Into::into),
         checks,
         can_come_up,
-        docker: containers.later,
-        process: programs.later,
+        docker: containers.later.iter().all(|works| *works),
+        process: programs.later.iter().all(|works| *works),
         would_use: would_use.filter(|_| can_come_up).map(RuntimeKind::as_str),
     })
 }
@@ -156,21 +170,23 @@ fn lab_of(options: &LabOptions, home: Option<&Home>) -> Result<Result<Lab, Box<L
     let Some(home) = home else {
         let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
         let mut spec = LabSpec::discover(options.file.as_deref(), &here)?;
-        spec.runtime = options.runtime.unwrap_or(spec.runtime);
+        if let Some(runtime) = options.runtime {
+            spec.runtime = runtime;
+            spec.runtimes.clear();
+        }
         return Ok(Err(Box::new(spec)));
     };
     let options = LabOptions { home: Some(home.root().into()), ..options.clone() };
     Lab::with(options, Report::silent()).map(Ok)
 }
 
-/// Where the lab's services are already.
-fn recorded(lab: &Lab) -> Option<RuntimeKind> {
-    let manifest = Manifest::load(lab.dir()).ok().flatten()?;
-    RuntimeKind::parse(&manifest.runtime).filter(|_| !manifest.services.is_empty())
-}
-
-fn describe(spec: &LabSpec, kept: Option<RuntimeKind>) -> String {
-    let names: Vec<String> = services(spec).iter().map(|service| service.name().to_owned()).collect();
-    let kept = kept.map(|kind| format!("; it exists, in the runtime {kind}")).unwrap_or_default();
-    format!("{} ({}): {}{kept}", spec.name, spec.origin, names.join(", "))
+fn describe(spec: &LabSpec, kept: &Places) -> String {
+    let described = services(spec)
+        .iter()
+        .map(|service| match kept.get(service.name()) {
+            Some(kind) => format!("{} (exists, {kind})", service.name()),
+            None => service.name().to_owned(),
+        })
+        .collect::<Vec<_>>();
+    format!("{} ({}): {}", spec.name, spec.origin, described.join(", "))
 }

@@ -25,6 +25,7 @@ mod vault;
 mod volume;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,7 +41,7 @@ pub use images::PullPolicy;
 
 use super::ledger::Ledger;
 use super::ports::Ports;
-use super::{LogLines, Running, Runtime, RuntimeError, RuntimeKind, ServiceState};
+use super::{HostNetwork, LogLines, Running, Runtime, RuntimeError, RuntimeKind, ServiceState};
 use crate::report::Report;
 use crate::service::{Endpoint, Service};
 use crate::state::{Home, LabDir};
@@ -56,8 +57,8 @@ pub struct DockerRuntime {
     lab: LabDir,
     names: Names,
     policy: PullPolicy,
-    ledger: Ledger,
-    ports: Ports,
+    ledger: Arc<Ledger>,
+    ports: Arc<Ports>,
     /// The images found for services so far.
     images: Mutex<HashMap<String, Image>>,
     /// Held while the lab's network is looked for and made.
@@ -90,8 +91,8 @@ impl DockerRuntime {
             names: Names::of(home, lab),
             lab: lab.clone(),
             policy,
-            ledger: Ledger::new(lab, RuntimeKind::Docker),
-            ports: Ports::default(),
+            ledger: Arc::new(Ledger::new(lab, RuntimeKind::Docker)),
+            ports: Arc::default(),
             images: Mutex::default(),
             network: Mutex::default(),
             keeping: Mutex::default(),
@@ -111,6 +112,35 @@ impl DockerRuntime {
     async fn ensure_network(&self) -> Result<(), RuntimeError> {
         let _guard = self.network.lock().await;
         Ok(self.engine.ensure_network(&self.names).await?)
+    }
+
+    /// Its record of services and choice of ports, for programs of the host in the same lab.
+    pub(super) fn shared(&self) -> (Arc<Ledger>, Arc<Ports>) {
+        (self.ledger.clone(), self.ports.clone())
+    }
+
+    /// The lab's network, made if need be, as this host sees it: `service` is to be reached there.
+    pub(super) async fn network_on_this_host(&self, service: &str) -> Result<HostNetwork, RuntimeError> {
+        self.ensure_network().await?;
+        let network = self.engine.host_network(&self.names).await?;
+        // Only an address of this host can be listened on.
+        if let Err(error) = std::net::TcpListener::bind((network.gateway, 0)) {
+            return Err(RuntimeError::Unsupported {
+                service: service.into(),
+                cause: format!(
+                    "containers cannot reach programs of this host at their network's gateway {} ({error}), as \
+                     with Docker Desktop and engines without root: put it in a container too",
+                    network.gateway
+                ),
+            });
+        }
+        Ok(network)
+    }
+
+    /// Removes the lab's network unless a container is on it.
+    pub(super) async fn remove_unused_network(&self) -> Result<(), RuntimeError> {
+        self.engine.remove_network(&self.names).await?;
+        Ok(())
     }
 
     /// Removes everything a service has in the engine.

@@ -6,6 +6,7 @@ use bollard::query_parameters::ListNetworksOptionsBuilder;
 use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
 use super::names::Names;
+use crate::runtime::HostNetwork;
 
 impl Engine {
     /// Makes the lab's network unless it is there. Names of networks are not unique in an engine:
@@ -22,6 +23,22 @@ impl Engine {
         };
         let made = self.docker.create_network(request).await;
         made.map(drop).map_err(DockerError::operation(format!("create the network {}", names.network())))
+    }
+
+    /// Gateway and addresses of the lab's network.
+    pub(super) async fn host_network(&self, names: &Names) -> Result<HostNetwork, DockerError> {
+        let operation = format!("look at the network {}", names.network());
+        let network = self.docker.inspect_network(&names.network(), None).await;
+        let network = network.map_err(DockerError::operation(operation.clone()))?;
+        let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let found = configs.into_iter().find_map(|config| {
+            Some(HostNetwork { gateway: config.gateway?.parse().ok()?, subnet: config.subnet? })
+        });
+        found.ok_or_else(|| DockerError::Operation {
+            operation,
+            cause: "it tells no IPv4 gateway".into(),
+            status: None,
+        })
     }
 
     /// Removes the lab's network. One that still has containers stays; gives whether it is gone.

@@ -111,7 +111,7 @@ impl ProcessRuntime {
             .template_superuser(name)?
             .ok_or_else(|| RuntimeError::AccountsLost { service: name.into() })?;
         let first = program.first(name, &places.root, superuser, user)?;
-        let launch = |port| Ok(program.launch(&places.data, port, user, first.as_slice()));
+        let launch = |port| self.launch_database(name, program, port, user, first.as_slice());
         let database = program.first_database();
         let started = self.start_database(spec, &[superuser], database, start, launch).await;
         if let Some(first) = &first {
@@ -184,7 +184,7 @@ impl ProcessRuntime {
                 self.stop_service(name, restart.deadline - Instant::now()).await?;
                 let (from, to) = (places.data.clone(), archive.clone());
                 blocking(move || pack_all(&from, &to)).await.map_err(folder(name, "write", &archive))?;
-                let launch = |port| Ok(program.launch(&places.data, port, user, &[]));
+                let launch = |port| self.launch_database(name, program, port, user, &[]);
                 self.start_database(spec, &[&origin.superuser], &spec.database, restart, launch).await?
             }
         };

@@ -152,7 +152,7 @@ impl ProcessRuntime {
             remove_stale_pid_file(name, &places.data)?;
             let (accounts, template) = (self.accounts_of(spec)?, self.template_superuser(name)?);
             let accounts = known(&accounts, template.as_ref());
-            let launch = |port| Ok(program.launch(&places.data, port, &user, &[]));
+            let launch = |port| self.launch_database(name, &program, port, &user, &[]);
             let started = self.start_database(spec, &accounts, &spec.database, start.clone(), launch).await?;
             let own = started.account + 1 == accounts.len();
             let running = self.settle(spec, started, own, data).await?;

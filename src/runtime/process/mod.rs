@@ -12,6 +12,7 @@ mod engine;
 mod found;
 mod identity;
 mod log;
+mod network;
 mod programs;
 mod prune;
 mod spawn;
@@ -23,7 +24,7 @@ mod vault;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,9 +35,10 @@ pub use found::FoundProgram;
 pub use programs::Programs;
 pub use prune::{leftovers, remove as remove_leftover};
 
+use super::docker::DockerRuntime;
 use super::ledger::Ledger;
 use super::ports::Ports;
-use super::{LogLines, Running, Runtime, RuntimeError, RuntimeKind, ServiceState};
+use super::{HostNetwork, LogLines, Running, Runtime, RuntimeError, RuntimeKind, ServiceState};
 use crate::report::Report;
 use crate::service::{Endpoint, Service, ServiceKind};
 use crate::state::{Home, LabDir, ServiceRecord};
@@ -54,8 +56,10 @@ pub struct ProcessRuntime {
     home: Home,
     lab: LabDir,
     programs: Programs,
-    ports: Ports,
-    ledger: Ledger,
+    ports: Arc<Ports>,
+    ledger: Arc<Ledger>,
+    /// The containers' network that databases are to be reached from, too.
+    network: OnceLock<HostNetwork>,
     /// What this very program started, to learn how it ends.
     children: Mutex<HashMap<String, Box<dyn ChildWrapper>>>,
 }
@@ -81,10 +85,17 @@ impl ProcessRuntime {
             home: home.clone(),
             lab: lab.clone(),
             programs,
-            ports: Ports::default(),
-            ledger: Ledger::new(lab, RuntimeKind::Process),
+            ports: Arc::default(),
+            ledger: Arc::new(Ledger::new(lab, RuntimeKind::Process)),
+            network: OnceLock::new(),
             children: Mutex::default(),
         }
+    }
+
+    /// The same, for a lab that also has containers: one record of services, one choice of ports.
+    pub(super) fn sharing(self, docker: &DockerRuntime) -> Self {
+        let (ledger, ports) = docker.shared();
+        Self { ledger, ports, ..self }
     }
 
     fn places(&self, service: &str) -> Places {

@@ -5,7 +5,7 @@ mod access;
 mod databases;
 mod sql;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -91,6 +91,7 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
     Some(LabSpec {
         name: name?,
         runtime: file.runtime.unwrap_or(RuntimeChoice::Auto),
+        runtimes: runtimes(&file),
         vault,
         databases,
         policies,
@@ -98,6 +99,17 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
         keeper: file.keeper.is_none_or(|switch| switch.0),
         origin: input.origin.clone(),
     })
+}
+
+/// Where services run that are not with the others.
+fn runtimes(file: &LabFile) -> BTreeMap<String, RuntimeChoice> {
+    let vault = file.vault.iter().map(|vault| ("vault", vault.runtime));
+    let databases = file.databases.iter().map(|database| (database.name.value.0.as_str(), database.runtime));
+    vault
+        .chain(databases)
+        .filter_map(|(name, runtime)| Some((name.to_owned(), runtime?)))
+        .filter(|(_, runtime)| *runtime != RuntimeChoice::Auto)
+        .collect()
 }
 
 fn syntax(error: &load::SyntaxError, problems: &mut Problems<'_>) {
