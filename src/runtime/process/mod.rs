@@ -95,7 +95,7 @@ impl ProcessRuntime {
     /// The same, for a lab that also has containers: one record of services, one choice of ports.
     pub(super) fn sharing(self, docker: &DockerRuntime) -> Self {
         let (ledger, ports) = docker.shared();
-        Self { ledger, ports, ..self }
+        Self { ports, ledger, ..self }
     }
 
     fn places(&self, service: &str) -> Places {
