@@ -44,7 +44,7 @@ fn services(spec: &LabSpec) -> Vec<Service> {
 pub(super) async fn watch(shared: &Shared) {
     let usual = match shared.runtime.kind() {
         RuntimeKind::Process => LOOK,
-        RuntimeKind::Docker => LOOK_AT_CONTAINERS,
+        RuntimeKind::Docker | RuntimeKind::Mixed => LOOK_AT_CONTAINERS,
     };
     let mut watched: Vec<_> = services(&shared.spec).into_iter().map(Watched::new).collect();
     loop {
