@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the database servers a lab without containers needs, where they are missing.
+# Installs the database servers a lab without containers needs, where they are missing; with
+# VAULTLAB_REQUIRE_DOCKER=1 also what the tests with containers need.
 # Debian and its kin, as root or through sudo; elsewhere it says what to install.
 set -eu
 
@@ -17,6 +18,8 @@ have() {
 missing=""
 have postgres || missing="$missing postgresql"
 have mariadbd mysqld || missing="$missing mariadb-server"
+# A registry to pull from, for the tests that CI requires.
+[ -z "${VAULTLAB_REQUIRE_DOCKER:-}" ] || have docker-registry || missing="$missing docker-registry"
 # Crates that build C need a compiler.
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || exit 0

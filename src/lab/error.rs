@@ -184,6 +184,9 @@ impl LabError {
         }
         Some(match self {
             Self::Spec(_) => "vaultlab init --help   # a lab file that works, to compare with".into(),
+            Self::Runtime(RuntimeError::Docker(error)) if error.login().is_some() => {
+                return error.login();
+            }
             Self::Runtime(error) => next_for_runtime(error).into(),
             Self::Provision(ProvisionError::KeysMissing { .. } | ProvisionError::WrongKeys { .. }) => {
                 "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost".into()

@@ -79,7 +79,7 @@ mappings! {
         flavour: Option<Flavour>,
         /// The version wanted, such as `1.20`. Default: what there is.
         version: Option<At<Version>>,
-        /// Container image with tag or digest. Default: the flavour's own image.
+        /// Container image with tag or digest. Default: `hashicorp/vault:1.20` or `openbao/openbao:2.4`.
         image: Option<At<Image>>,
         /// `file` (default), `raft` or `inmem`. With `inmem` everything is gone when Vault stops.
         storage: Option<Storage>,
@@ -117,7 +117,7 @@ mappings! {
         runtime: Option<RuntimeChoice>,
         /// For `engine: mysql` only: `auto` (default), `mysql` or `mariadb`.
         flavour: Option<At<MysqlFlavour>>,
-        /// Container image with tag or digest. Default: the engine's own image.
+        /// Container image with tag or digest. Default: `postgres:17`, `mysql:8.4` or `mariadb:11.4`.
         image: Option<At<Image>>,
         /// Port on 127.0.0.1. Left out, the engine's own or, if that is taken, a free one.
         port: Option<At<Number<1, 65535>>>,

@@ -71,6 +71,17 @@ impl DockerError {
         Self::Operation { operation, cause: cause.to_string(), status: None }
     }
 
+    /// The `docker login` that would help; `None` when none would.
+    pub fn login(&self) -> Option<String> {
+        let Self::ImageMissing { image, cause, .. } = self else { return None };
+        let image = super::reference::ImageRef::parse(image).ok()?;
+        let registry = image.registry();
+        super::images::wants_login(cause).then(|| match registry {
+            super::reference::DOCKER_HUB => "docker login".to_owned(),
+            registry => format!("docker login {registry}"),
+        })
+    }
+
     /// Whether what was asked for is not there.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Operation { status: Some(404), .. })

@@ -182,6 +182,13 @@ async fn inspect(engine: &Engine, image: &ImageRef) -> Result<Option<Image>, Doc
     }))
 }
 
+/// Whether a registry refuses because of who asks.
+pub(super) fn wants_login(cause: &str) -> bool {
+    ["denied", "unauthorized", "authentication", "no basic auth credentials"]
+        .iter()
+        .any(|word| cause.contains(word))
+}
+
 /// What to do when an image cannot be had.
 pub(super) fn hint(service: &Service, policy: PullPolicy, cause: &str) -> String {
     let stand_in = match service {
@@ -193,7 +200,7 @@ pub(super) fn hint(service: &Service, policy: PullPolicy, cause: &str) -> String
     };
     let first = if policy == PullPolicy::Never {
         "allow it to be pulled with `--pull missing`"
-    } else if cause.contains("denied") || cause.contains("unauthorized") || cause.contains("authentication") {
+    } else if wants_login(cause) {
         "log in with `docker login`"
     } else {
         "bring it over with `docker save` and `docker load`"

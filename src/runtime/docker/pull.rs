@@ -110,6 +110,7 @@ fn judge(cause: &str, status: Option<u16>) -> Fault {
             "access denied",
             "unauthorized",
             "authentication required",
+            "no basic auth credentials",
             "forbidden",
             // No registry to be reached at all: said at once, so that another way can be taken.
             "no such host",
@@ -145,6 +146,7 @@ mod tests {
                 Some(500),
                 Fault::Lasting,
             ),
+            ("Head \"http://r/v2/a/manifests/1\": no basic auth credentials", Some(500), Fault::Lasting),
             ("unexpected EOF", None, Fault::Passing),
             ("net/http: TLS handshake timeout", Some(500), Fault::Passing),
             ("read tcp: connection reset by peer", Some(500), Fault::Passing),

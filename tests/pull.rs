@@ -1,0 +1,322 @@
+//! Pulling for real: from a registry of the test's own, which wants a login, is busy, and breaks off.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::containers::{docker, has};
+use support::{TestLab, eventually, text};
+
+/// `tester` with the password `right-password`, as `htpasswd -B` writes it.
+const HTPASSWD: &str = "tester:$2b$05$abcdefghijklmnopqrstuuBO.kmgTJhdt40M5ZyHgFmcpBdUb9aS.\n";
+
+/// Bytes of each of the image's two layers.
+const LAYER: usize = 3_000_000;
+
+/// A registry (`docker-registry`, of the Debian package of that name) with one image that is in no
+/// engine; `None` where it cannot run.
+struct Registry {
+    child: Child,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Registry {
+    fn start(with_login: bool) -> Option<Self> {
+        if !has(&[]) {
+            return None;
+        }
+        let Ok(program) = which::which("docker-registry") else {
+            let required = std::env::var_os("VAULTLAB_REQUIRE_DOCKER").is_some();
+            assert!(!required, "VAULTLAB_REQUIRE_DOCKER is set, but there is no docker-registry");
+            eprintln!("skipped: there is no docker-registry (Debian: apt-get install docker-registry)");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let data = folder.path().join("data");
+        let mut config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: 127.0.0.1:{port}}}\n",
+            data.display()
+        );
+        if with_login {
+            let users = folder.path().join("users");
+            std::fs::write(&users, HTPASSWD).unwrap();
+            config += &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", users.display());
+        }
+        let file = folder.path().join("config.yml");
+        std::fs::write(&file, config).unwrap();
+        let child = Command::new(program)
+            .arg("serve")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("the registry answers", Duration::from_secs(30), || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        let registry = Self { child, folder, port };
+        registry.push();
+        Some(registry)
+    }
+
+    /// Makes an image that nobody has yet and pushes it; the engine keeps nothing of it.
+    fn push(&self) {
+        let context = self.folder.path().join("context");
+        std::fs::create_dir(&context).unwrap();
+        for layer in ["one", "two"] {
+            let mut random = vec![0; LAYER];
+            std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+            std::fs::write(context.join(layer), random).unwrap();
+        }
+        std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY one /\nCOPY two /\nCMD [\"/one\"]\n")
+            .unwrap();
+        let image = self.image(self.port);
+        // The client's own configuration: a login there would be everybody's.
+        let login = self.docker_config("tester", "right-password");
+        for arguments in [
+            &["build", "-q", "-t", &image, context.to_str().unwrap()][..],
+            &["push", "-q", &image],
+            &["rmi", &image],
+        ] {
+            let output =
+                Command::new("docker").args(arguments).env("DOCKER_CONFIG", &login).output().unwrap();
+            assert!(output.status.success(), "docker {arguments:?}: {}", text(&output.stderr));
+        }
+    }
+
+    fn image(&self, port: u16) -> String {
+        format!("127.0.0.1:{port}/vaultlab-test/image:1")
+    }
+
+    /// A Docker configuration with a login for every port the registry is reached at.
+    fn docker_config(&self, user: &str, password: &str) -> PathBuf {
+        use base64::Engine as _;
+        let folder = self.folder.path().join(format!("config-{password}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let config = serde_json::json!({"auths": {format!("127.0.0.1:{}", self.port): {"auth": auth}}});
+        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        folder
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// `up` of a lab whose Vault is this image, and what it told. The image holds no program, so the lab
+/// never comes up: what happens until then is what is looked at.
+fn up(lab: &TestLab, image: &str, arguments: &[&str], config: Option<&Path>) -> (Vec<Value>, String) {
+    lab.write("vaultlab.yaml", &format!("apiVersion: vaultlab/v1\nvault:\n  image: {image}\n"));
+    let all = [&["up", "--runtime", "docker", "--progress", "json"], arguments].concat();
+    let mut command = lab.command(&all);
+    command.env("DOCKER_CONFIG", config.unwrap_or(lab.folder.path()));
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    let told = text(&output.stderr);
+    let events = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    (events, told)
+}
+
+/// How the pull ended; `None` when nothing was pulled.
+fn pulled(events: &[Value]) -> Option<&str> {
+    let pull = |event: &&Value| {
+        event["event"] == "step_finished" && event["step"].as_str().unwrap().starts_with("pull ")
+    };
+    events.iter().find(pull).map(|event| event["outcome"].as_str().unwrap())
+}
+
+fn is_here(image: &str) -> bool {
+    docker(&["image", "inspect", image]).is_some()
+}
+
+#[test]
+fn an_image_is_pulled_when_the_policy_says_so_and_its_layers_are_told() {
+    let Some(registry) = Registry::start(false) else { return };
+    let lab = TestLab::new("pull");
+    let image = registry.image(registry.port);
+
+    let (events, told) = up(&lab, &image, &["--pull", "never"], None);
+    assert!(pulled(&events).is_none() && told.contains("--pull missing") && !is_here(&image), "{told}");
+
+    let (events, told) = up(&lab, &image, &[], None);
+    assert_eq!(pulled(&events), Some("changed"), "{told}");
+    let mut largest = std::collections::HashMap::new();
+    for event in events.iter().filter(|event| event["event"] == "progress") {
+        assert_eq!(event["unit"], "bytes");
+        let seen: &mut u64 = largest.entry(event["item"].as_str().unwrap().to_owned()).or_default();
+        *seen = (*seen).max(event["done"].as_u64().unwrap());
+    }
+    assert_eq!(largest.len(), 2, "two layers: {largest:?}");
+    assert!(largest.values().all(|bytes| *bytes > 0), "{largest:?}");
+    assert!(is_here(&image));
+
+    // It is here: only `always` asks again.
+    let (events, told) = up(&lab, &image, &["--pull", "missing"], None);
+    assert!(pulled(&events).is_none(), "{told}");
+    let (events, told) = up(&lab, &image, &["--pull", "always"], None);
+    assert_eq!(pulled(&events), Some("changed"), "{told}");
+
+    // By digest it is the same one.
+    let digest = docker(&["image", "inspect", "-f", "{{index .RepoDigests 0}}", &image]).unwrap();
+    docker(&["rmi", &image]);
+    assert!(digest.contains("@sha256:") && !is_here(&image));
+    let (events, told) = up(&lab, &digest, &[], None);
+    assert_eq!(pulled(&events), Some("changed"), "{told}");
+    assert!(is_here(&digest));
+    docker(&["rmi", &digest]);
+
+    let missing = image.replace(":1", ":2");
+    let (events, told) = up(&lab, &missing.replace("127.0.0.2", "127.0.0.1"), &[], None);
+    assert_eq!(pulled(&events), Some("failed"), "{told}");
+    assert!(told.contains("manifest unknown") && !told.contains("trying again"), "{told}");
+}
+
+#[test]
+fn a_registry_with_a_login_takes_it_from_the_file_and_from_a_helper() {
+    let Some(registry) = Registry::start(true) else { return };
+    let lab = TestLab::new("pull-login");
+    let image = registry.image(registry.port);
+
+    for config in [None, Some(registry.docker_config("tester", "wrong-password"))] {
+        let (events, told) = up(&lab, &image, &[], config.as_deref());
+        assert_eq!(pulled(&events), Some("failed"), "{told}");
+        let next = format!("next: docker login 127.0.0.1:{}", registry.port);
+        assert!(told.contains(&next) && !told.contains("wrong-password"), "{told}");
+        assert!(!is_here(&image));
+    }
+
+    let config = registry.docker_config("tester", "right-password");
+    let (events, told) = up(&lab, &image, &[], Some(&config));
+    assert_eq!(pulled(&events), Some("changed"), "{told}");
+    assert!(!told.contains("right-password") && is_here(&image));
+    docker(&["rmi", &image]);
+
+    // A helper program is asked in place of the file.
+    let helper = lab.write(
+        "bin/docker-credential-vaultlab-test",
+        "#!/bin/sh\nread -r server\n\
+         printf '{\"ServerURL\": \"%s\", \"Username\": \"tester\", \"Secret\": \"right-password\"}' \"$server\"\n",
+    );
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = lab.write("helped/config.json", r#"{"credsStore": "vaultlab-test"}"#);
+    let path = format!("{}:{}", helper.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let output = lab
+        .command(&["up", "--runtime", "docker", "--progress", "json"])
+        .env("DOCKER_CONFIG", config.parent().unwrap())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let told = text(&output.stderr);
+    let events: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!(pulled(&events), Some("changed"), "{told}");
+    docker(&["rmi", &image]);
+}
+
+#[test]
+fn a_busy_registry_and_a_connection_that_breaks_off_are_tried_again() {
+    let Some(registry) = Registry::start(false) else { return };
+    let lab = TestLab::new("pull-faults");
+    let proxy = Proxy::start(registry.port, 2, 1);
+    let image = registry.image(proxy.port);
+    let (events, told) = up(&lab, &image, &[], None);
+    assert_eq!(pulled(&events), Some("changed"), "{told}");
+    assert!(told.contains("toomanyrequests") && told.contains("trying again in"), "{told}");
+    assert_eq!(proxy.faults.refusals.load(Ordering::SeqCst), 0, "it was refused as often as that");
+    assert_eq!(proxy.faults.cuts.load(Ordering::SeqCst), 0, "it was cut as often as that");
+    assert!(is_here(&image));
+    docker(&["rmi", &image]);
+}
+
+/// What is still to go wrong.
+struct Faults {
+    /// Requests for a manifest that are answered with 429.
+    refusals: AtomicUsize,
+    /// Layers that break off in the middle.
+    cuts: AtomicUsize,
+}
+
+impl Faults {
+    fn take(counter: &AtomicUsize) -> bool {
+        counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+/// Stands before the registry and makes it fail.
+struct Proxy {
+    port: u16,
+    faults: Arc<Faults>,
+}
+
+impl Proxy {
+    fn start(registry: u16, refusals: usize, cuts: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let faults = Arc::new(Faults { refusals: refusals.into(), cuts: cuts.into() });
+        let shared = faults.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let faults = shared.clone();
+                // A client that goes away is no concern of the test's.
+                std::thread::spawn(move || drop(pass_on(client, registry, &faults)));
+            }
+        });
+        Self { port, faults }
+    }
+}
+
+/// One request and its answer; then the connection ends.
+fn pass_on(mut client: TcpStream, registry: u16, faults: &Faults) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    if head.contains("/manifests/") && Faults::take(&faults.refusals) {
+        let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"pull rate limit"}]}"#;
+        return write!(
+            client,
+            "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", registry))?;
+    let request = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    server.write_all(request.as_bytes())?;
+    // Configurations are blobs too; layers are the large ones.
+    if head.contains("/blobs/") && faults.cuts.load(Ordering::SeqCst) > 0 {
+        let mut beginning = vec![0; LAYER / 2];
+        let mut read = 0;
+        while read < beginning.len() {
+            match server.read(&mut beginning[read..])? {
+                0 => break,
+                more => read += more,
+            }
+        }
+        client.write_all(&beginning[..read])?;
+        if read == beginning.len() && Faults::take(&faults.cuts) {
+            return client.shutdown(Shutdown::Both);
+        }
+    }
+    std::io::copy(&mut server, &mut client)?;
+    Ok(())
+}
