@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::system::MountSystem;
 use crate::audit::Broker;
 use crate::expiration::Index;
+use crate::framework::KeyLocks;
 use crate::logical::{BackendContext, Error, MountInfo, SpecialPaths, System, View};
 use crate::token::TokenStore;
 use crate::{random, sys};
@@ -70,8 +71,8 @@ pub struct Active {
     pub closing: watch::Sender<bool>,
     /// Held while mounts change.
     pub mounting: tokio::sync::Mutex<()>,
-    /// Held while the uses of a limited token are counted down.
-    pub counting: tokio::sync::Mutex<()>,
+    /// By token: held while the uses of a limited one are counted down.
+    pub counting: KeyLocks,
 }
 
 impl Active {
@@ -99,7 +100,7 @@ impl Active {
             requests: Semaphore::new(MAX_REQUESTS as usize),
             closing: watch::Sender::new(false),
             mounting: tokio::sync::Mutex::new(()),
-            counting: tokio::sync::Mutex::new(()),
+            counting: KeyLocks::default(),
             settings,
             storage,
         });

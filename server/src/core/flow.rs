@@ -25,7 +25,7 @@ pub struct Outcome {
 struct Caller {
     key: TokenKey,
     acl: Arc<Acl>,
-    entity: Option<StoredEntity>,
+    entity: Option<Arc<StoredEntity>>,
     /// This was the token's last use.
     last_use: bool,
 }
@@ -201,9 +201,9 @@ async fn authenticate(active: &Arc<Active>, request: &mut Request) -> Result<Cal
     }
     let entity = match entry.entity_id.as_str() {
         "" => None,
-        id => active.identity.get(id)?,
+        id => active.identity.shared(id)?,
     };
-    let acl = active.acl_of(&entry, entity.as_ref());
+    let acl = active.acl_of(&entry, entity.as_deref());
     let last_use = entry.num_uses < 0;
     request.token = Some(entry);
     Ok(Caller { key, acl, entity, last_use })
@@ -227,8 +227,9 @@ async fn dispatch(
     match &mounted.engine {
         Engine::Backend(backend) => backend.handle(request).await,
         Engine::Token => token::handle(active, request, sudo).await,
-        Engine::System => sys::handle(core, active, request).await,
-        Engine::Identity => identity::handle(active, request).await,
+        // Boxed: the room they need would be part of every request.
+        Engine::System => Box::pin(sys::handle(core, active, request)).await,
+        Engine::Identity => Box::pin(identity::handle(active, request)).await,
         Engine::Unavailable => Err(Error::internal(format!(
             "this server has no backend of type {:?}, which {} was mounted with",
             request.mount_type, request.mount_point

@@ -1,6 +1,7 @@
 //! Identity entities, as far as logins need them: one entity per name at an auth mount.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,9 +49,24 @@ impl StoredEntity {
     }
 }
 
+/// Entities kept parsed in memory; beyond it they are read again from storage.
+const CACHE_LIMIT: usize = 4096;
+
+/// What was read from storage, kept ready: every login and every request of its token asks for it.
+#[derive(Default)]
+struct Cache {
+    /// By id.
+    entities: HashMap<String, Arc<StoredEntity>>,
+    /// Ids by the alias' key.
+    aliases: HashMap<String, String>,
+    /// Counts changes: what was read before one must not be kept after it.
+    changes: u64,
+}
+
 /// The entities.
 pub struct IdentityStore {
     view: View,
+    cache: RwLock<Cache>,
     /// Held while an entity is looked up and made, so that one name gets one entity.
     creating: tokio::sync::Mutex<()>,
 }
@@ -58,7 +74,11 @@ pub struct IdentityStore {
 impl IdentityStore {
     /// The entities below `sys/identity/`.
     pub fn new(storage: &View) -> Self {
-        Self { view: storage.sub("sys/identity/"), creating: tokio::sync::Mutex::new(()) }
+        Self {
+            view: storage.sub("sys/identity/"),
+            cache: RwLock::default(),
+            creating: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// The entity with this id.
@@ -66,7 +86,59 @@ impl IdentityStore {
     /// # Errors
     /// When storage cannot be read.
     pub fn get(&self, id: &str) -> Result<Option<StoredEntity>, Error> {
-        Ok(self.view.get_json(&format!("entity/{id}"))?)
+        Ok(self.shared(id)?.map(|entity| StoredEntity::clone(&entity)))
+    }
+
+    /// The entity with this id, not copied.
+    ///
+    /// # Errors
+    /// When storage cannot be read.
+    pub fn shared(&self, id: &str) -> Result<Option<Arc<StoredEntity>>, Error> {
+        let cache = self.cache();
+        if let Some(entity) = cache.entities.get(id) {
+            return Ok(Some(Arc::clone(entity)));
+        }
+        let changes = cache.changes;
+        drop(cache);
+        let Some(entity) = self.view.get_json::<Arc<StoredEntity>>(&format!("entity/{id}"))? else {
+            return Ok(None);
+        };
+        self.keep(changes, |cache| {
+            cache.entities.insert(id.to_owned(), Arc::clone(&entity));
+        });
+        Ok(Some(entity))
+    }
+
+    fn cache(&self) -> RwLockReadGuard<'_, Cache> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps something that was read when there had been so many changes, unless there were more.
+    fn keep(&self, changes: u64, insert: impl FnOnce(&mut Cache)) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.changes != changes {
+            return;
+        }
+        if cache.entities.len().max(cache.aliases.len()) >= CACHE_LIMIT {
+            cache.entities.clear();
+            cache.aliases.clear();
+        }
+        insert(&mut cache);
+    }
+
+    /// Forgets an entity that was changed in storage.
+    fn forget(&self, entity: &StoredEntity) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.changes += 1;
+        cache.entities.remove(&entity.id);
+        cache.aliases.remove(&alias_key(&entity.mount_accessor, &entity.alias_name));
+    }
+
+    /// Writes what changes an entity, and sees to it that nobody goes on with what it was.
+    async fn write(&self, entity: &StoredEntity, writes: Vec<Write>) -> Result<(), Error> {
+        // Also when this is given up on the way: it may have been written by then.
+        let _forgotten = Forget { store: self, entity };
+        Ok(self.view.batch(writes).await?)
     }
 
     /// Ids of all entities.
@@ -82,10 +154,25 @@ impl IdentityStore {
     /// # Errors
     /// When storage cannot be read.
     pub fn find_stored(&self, accessor: &str, name: &str) -> Result<Option<StoredEntity>, Error> {
-        match self.view.get_json::<String>(&alias_key(accessor, name))? {
-            Some(id) => self.get(&id),
-            None => Ok(None),
+        Ok(self.find_shared(accessor, name)?.map(|entity| StoredEntity::clone(&entity)))
+    }
+
+    fn find_shared(&self, accessor: &str, name: &str) -> Result<Option<Arc<StoredEntity>>, Error> {
+        let key = alias_key(accessor, name);
+        let cache = self.cache();
+        if let Some(entity) = cache.aliases.get(&key).and_then(|id| cache.entities.get(id)) {
+            return Ok(Some(Arc::clone(entity)));
         }
+        let changes = cache.changes;
+        drop(cache);
+        let Some(id) = self.view.get_json::<String>(&key)? else {
+            return Ok(None);
+        };
+        let found = self.shared(&id)?;
+        self.keep(changes, |cache| {
+            cache.aliases.insert(key, id);
+        });
+        Ok(found)
     }
 
     /// The same, as backends see it.
@@ -101,8 +188,8 @@ impl IdentityStore {
     ///
     /// # Errors
     /// When storage fails.
-    pub async fn ensure(&self, accessor: &str, alias: &Alias) -> Result<StoredEntity, Error> {
-        if let Some(found) = self.find_stored(accessor, &alias.name)?
+    pub async fn ensure(&self, accessor: &str, alias: &Alias) -> Result<Arc<StoredEntity>, Error> {
+        if let Some(found) = self.find_shared(accessor, &alias.name)?
             && found.alias_metadata == alias.metadata
         {
             return Ok(found);
@@ -121,13 +208,12 @@ impl IdentityStore {
                 alias_metadata: alias.metadata.clone(),
             },
         };
-        self.view
-            .batch(vec![
-                Write::put_json(format!("entity/{}", entity.id), &entity)?,
-                Write::put_json(alias_key(accessor, &alias.name), &entity.id)?,
-            ])
-            .await?;
-        Ok(entity)
+        let writes = vec![
+            Write::put_json(format!("entity/{}", entity.id), &entity)?,
+            Write::put_json(alias_key(accessor, &alias.name), &entity.id)?,
+        ];
+        self.write(&entity, writes).await?;
+        Ok(Arc::new(entity))
     }
 
     /// Changes an entity that exists; `change` sees it as it is stored now. None where it is gone.
@@ -144,7 +230,8 @@ impl IdentityStore {
             return Ok(None);
         };
         change(&mut entity)?;
-        self.view.put_json(&format!("entity/{id}"), &entity).await?;
+        let write = Write::put_json(format!("entity/{id}"), &entity)?;
+        self.write(&entity, vec![write]).await?;
         Ok(Some(()))
     }
 
@@ -158,10 +245,68 @@ impl IdentityStore {
             Write::delete(format!("entity/{}", entity.id)),
             Write::delete(alias_key(&entity.mount_accessor, &entity.alias_name)),
         ];
-        Ok(self.view.batch(writes).await?)
+        self.write(entity, writes).await
+    }
+}
+
+/// Forgets an entity when dropped.
+struct Forget<'a> {
+    store: &'a IdentityStore,
+    entity: &'a StoredEntity,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.store.forget(self.entity);
     }
 }
 
 fn alias_key(accessor: &str, name: &str) -> String {
     format!("alias/{accessor}/{}", name.replace('%', "%25").replace('/', "%2f"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logical::testing::MemoryStorage;
+
+    #[tokio::test]
+    async fn what_is_kept_ready_is_what_is_stored() {
+        let storage = View::new(Arc::new(MemoryStorage::default()), "");
+        let store = IdentityStore::new(&storage);
+        let alias = Alias { name: "role".to_owned(), metadata: BTreeMap::new() };
+        let made = store.ensure("auth_approle_1", &alias).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.find_stored("auth_approle_1", "role").unwrap().as_ref(), Some(&*made));
+        }
+        let other = Alias { metadata: BTreeMap::from([("a".to_owned(), "b".to_owned())]), ..alias.clone() };
+        assert_eq!(store.ensure("auth_approle_1", &other).await.unwrap().alias_metadata, other.metadata);
+        let add = |entity: &mut StoredEntity| {
+            entity.policies.push("p".to_owned());
+            Ok(())
+        };
+        store.change(&made.id, add).await.unwrap().unwrap();
+        let found = store.shared(&made.id).unwrap().unwrap();
+        assert_eq!(found.policies, ["p"]);
+        // Another store over the same storage has read nothing before.
+        assert_eq!(IdentityStore::new(&storage).get(&made.id).unwrap().as_ref(), Some(&*found));
+        store.remove(&found).await.unwrap();
+        assert_eq!(store.get(&made.id).unwrap(), None);
+        assert_eq!(store.find_stored("auth_approle_1", "role").unwrap(), None);
+        assert_ne!(store.ensure("auth_approle_1", &alias).await.unwrap().id, made.id);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_change_is_not_kept_after_it() {
+        let storage = View::new(Arc::new(MemoryStorage::default()), "");
+        let store = IdentityStore::new(&storage);
+        let alias = Alias { name: "role".to_owned(), metadata: BTreeMap::new() };
+        let old = store.ensure("auth_approle_1", &alias).await.unwrap();
+        let changes = store.cache().changes;
+        store.change(&old.id, |entity| Ok(entity.policies.push("p".to_owned()))).await.unwrap().unwrap();
+        store.keep(changes, |cache| {
+            cache.entities.insert(old.id.clone(), Arc::clone(&old));
+        });
+        assert_eq!(store.get(&old.id).unwrap().unwrap().policies, ["p"]);
+    }
 }

@@ -43,7 +43,7 @@ pub async fn register(
     response.warnings.extend(warnings);
     if let Some(alias) = &auth.alias {
         let entity = active.identity.ensure(&request.mount_accessor, alias).await?;
-        auth.entity_id = entity.id;
+        auth.entity_id.clone_from(&entity.id);
         auth.identity_policies = sanitize_policies(&entity.policies, false);
     }
     auth.display_name = display_name(&request.mount_point, &auth.display_name);

@@ -13,13 +13,15 @@ const CACHE_LIMIT: usize = 1024;
 /// Name of the policy wrapping tokens have.
 pub const RESPONSE_WRAPPING: &str = "response-wrapping";
 
-type AclKey = (Vec<String>, String);
+/// By the entity's id (empty without one), then by the policies' names: two steps, so that a look-up
+/// copies neither.
+type Acls = HashMap<String, HashMap<Vec<String>, Arc<Acl>>>;
 
 /// The policies: texts in storage, parsed in memory.
 pub struct PolicyStore {
     view: View,
     parsed: RwLock<HashMap<String, Arc<Stored>>>,
-    acls: RwLock<HashMap<AclKey, Arc<Acl>>>,
+    acls: RwLock<Acls>,
 }
 
 /// A policy with its text.
@@ -94,10 +96,12 @@ impl PolicyStore {
 
     /// What these policies allow together, to this entity.
     pub fn acl(&self, names: &[String], entity: Option<&StoredEntity>) -> Arc<Acl> {
-        let key = (names.to_vec(), entity.map(|e| e.id.clone()).unwrap_or_default());
-        if let Some(acl) = self.acls.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        let id = entity.map_or("", |entity| &entity.id);
+        let kept = self.acls.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(acl) = kept.get(id).and_then(|of_entity| of_entity.get(names)) {
             return Arc::clone(acl);
         }
+        drop(kept);
         // The lock on the policies is held until the list is kept: a change in between would
         // otherwise leave a stale one.
         let parsed = self.parsed.read().unwrap_or_else(PoisonError::into_inner);
@@ -108,10 +112,10 @@ impl PolicyStore {
         let policies = policies.iter().map(|stored| &stored.policy).chain(root);
         let acl = Arc::new(Acl::compile(policies, identity.as_ref()));
         let mut acls = self.acls.write().unwrap_or_else(PoisonError::into_inner);
-        if acls.len() >= CACHE_LIMIT {
+        if acls.values().map(HashMap::len).sum::<usize>() >= CACHE_LIMIT {
             acls.clear();
         }
-        acls.insert(key, Arc::clone(&acl));
+        acls.entry(id.to_owned()).or_default().insert(names.to_vec(), Arc::clone(&acl));
         acl
     }
 

@@ -129,7 +129,7 @@ impl Active {
     /// # Errors
     /// 403 when no use is left; when storage fails.
     pub async fn use_token(&self, key: &TokenKey) -> Result<Arc<StoredToken>, Error> {
-        let _counting = self.counting.lock().await;
+        let _counting = self.counting.lock(&key.hex()).await;
         let token = self.lookup_key(key)?.ok_or(Error::PermissionDenied)?;
         let left = match token.entry.num_uses {
             0 => return Ok(token),

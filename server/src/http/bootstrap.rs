@@ -20,9 +20,10 @@ pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option
         "sys/init" if get => {
             Ok(Reply::json(200, &serde_json::json!({ "initialized": core.barrier.is_initialised() })))
         }
-        "sys/init" if write => init(core, body).await,
+        // Boxed: the room they need would be part of every request.
+        "sys/init" if write => Box::pin(init(core, body)).await,
         "sys/seal-status" if get => core.seal_status().map(|status| Reply::json(200, &status)),
-        "sys/unseal" if write => unseal(core, body).await,
+        "sys/unseal" if write => Box::pin(unseal(core, body)).await,
         "sys/health" if get => health(core, parts.query),
         "sys/leader" if get => Ok(Reply::json(200, &core.leader())),
         "sys/seal" if !write => Err(Error::coded(405, "")),

@@ -35,8 +35,10 @@ struct Envelope<'a> {
 impl Reply {
     /// A JSON body.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
-        match serde_json::to_vec(body) {
-            Ok(mut bytes) => {
+        // Room for most answers, so that they are not moved while they grow.
+        let mut bytes = Vec::with_capacity(1024);
+        match serde_json::to_writer(&mut bytes, body) {
+            Ok(()) => {
                 bytes.push(b'\n');
                 Self { status, content_type: JSON, body: bytes.into() }
             }
