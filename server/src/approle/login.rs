@@ -10,7 +10,7 @@ use super::AppRole;
 use super::role::Role;
 use super::secret_id::{SecretId, check_subset};
 use crate::framework::{Call, network};
-use crate::logical::{Alias, Auth, Error, Object, Request, Response};
+use crate::logical::{Alias, Auth, Deferred, Error, Object, Request, Response};
 
 /// What a login with a wrong role_id or secret_id is told.
 fn invalid() -> Error {
@@ -31,6 +31,7 @@ impl AppRole {
         let role = self.store.role_by_id(role_id).ok_or_else(invalid)?;
 
         let mut metadata = BTreeMap::new();
+        let mut deferred = Deferred::default();
         let mut bound_cidrs = role.token.bound_cidrs.clone();
         if role.bind_secret_id {
             let secret_id = fields.string("secret_id")?.unwrap_or_default();
@@ -38,18 +39,26 @@ impl AppRole {
             if secret_id.is_empty() {
                 return Err(Error::bad_request("missing secret_id"));
             }
-            let Some(entry) = self.use_secret_id(&role, secret_id).await? else {
+            let Some((entry, counted)) = self.use_secret_id(&role, secret_id).await? else {
                 self.failures.record(role_id, &rules, now);
                 return Err(invalid());
             };
-            check_subset(&entry.cidr_list, &role.secret_id_bound_cidrs)?;
-            check_source(call.request, &entry.cidr_list, "secret ID")?;
+            deferred = counted;
+            let from_there = check_subset(&entry.cidr_list, &role.secret_id_bound_cidrs)
+                .and_then(|()| check_source(call.request, &entry.cidr_list, "secret ID"));
+            if let Err(error) = from_there {
+                deferred.store().await?;
+                return Err(error);
+            }
             if !entry.token_bound_cidrs.is_empty() {
                 bound_cidrs = entry.token_bound_cidrs;
             }
             metadata = entry.metadata;
         }
-        check_source(call.request, &role.secret_id_bound_cidrs, "role")?;
+        if let Err(error) = check_source(call.request, &role.secret_id_bound_cidrs, "role") {
+            deferred.store().await?;
+            return Err(error);
+        }
 
         self.failures.clear(role_id);
         metadata.insert("role_name".to_owned(), role.name.clone());
@@ -60,33 +69,33 @@ impl AppRole {
             bound_cidrs,
             ..role.token.auth()
         };
-        Ok(Some(Response { auth: Some(auth), ..Response::default() }))
+        Ok(Some(Response { auth: Some(auth), deferred, ..Response::default() }))
     }
 
-    /// Counts a use of a secret_id and returns its record; none where it isn't valid.
+    /// Counts a use of a secret_id: its record, and what has to be stored of the count; none where it
+    /// isn't valid.
     ///
     /// As in Vault the use counts even when the login is refused afterwards. Reading, counting and
     /// storing happen under the secret_id's lock, so that n uses are exactly n logins.
-    async fn use_secret_id(&self, role: &Role, secret_id: &str) -> Result<Option<SecretId>, Error> {
+    async fn use_secret_id(
+        &self,
+        role: &Role,
+        secret_id: &str,
+    ) -> Result<Option<(SecretId, Deferred)>, Error> {
         let hmac = role.secret_id_hmac(secret_id)?;
         match self.live_secret_id(role, &hmac)? {
             None => return Ok(None),
-            Some(entry) if entry.num_uses == 0 => return Ok(Some(entry)),
+            Some(entry) if entry.num_uses == 0 => return Ok(Some((entry, Deferred::default()))),
             Some(_) => {}
         }
-        let _roles = self.store.hold_roles().await;
-        let _lock = self.store.lock_secret_id(&hmac).await;
+        let held = self.store.hold_secret_id(&hmac).await;
         let Some(mut entry) = self.live_secret_id(role, &hmac)? else {
             return Ok(None);
         };
-        if entry.num_uses == 1 {
-            self.store.remove_secret_id(role, &hmac, &entry).await?;
-        } else {
-            entry.num_uses -= 1;
-            entry.last_updated_time = self.system.now();
-            self.store.update_secret_id(role, &hmac, &entry).await?;
-        }
-        Ok(Some(entry))
+        entry.num_uses -= 1;
+        entry.last_updated_time = self.system.now();
+        let counted = self.store.count_use(role, &hmac, &entry, held)?;
+        Ok(Some((entry, counted)))
     }
 
     /// What a renewal of a login is granted: the role's limits as they are now.

@@ -15,7 +15,7 @@ use tokio::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use super::role::{Role, hex};
 use super::secret_id::SecretId;
 use crate::framework::KeyLocks;
-use crate::logical::{Error, StorageError, View, Write};
+use crate::logical::{Deferred, Error, StorageError, View, Write};
 
 /// Entries a sweep looks at before it lets other tasks run.
 const SWEEP_BATCH: usize = 256;
@@ -38,18 +38,13 @@ pub(super) struct Store {
     roles: RwLock<Roles>,
     /// Held for writing while a role changes, for reading while one of its secret_ids does: a
     /// secret_id can never be written for a role that is being deleted.
-    gate: tokio::sync::RwLock<()>,
+    gate: Arc<tokio::sync::RwLock<()>>,
     secret_ids: KeyLocks,
 }
 
 impl Store {
     pub fn new(view: View) -> Self {
-        Self {
-            view,
-            roles: RwLock::default(),
-            gate: tokio::sync::RwLock::default(),
-            secret_ids: KeyLocks::default(),
-        }
+        Self { view, roles: RwLock::default(), gate: Arc::default(), secret_ids: KeyLocks::default() }
     }
 
     /// Reads all roles into memory.
@@ -77,6 +72,12 @@ impl Store {
     /// Keeps roles from changing while secret_ids do.
     pub async fn hold_roles(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.read().await
+    }
+
+    /// Keeps roles from changing, and others from the secret_id with this HMAC, for longer than a call.
+    pub async fn hold_secret_id(&self, hmac: &str) -> impl Send + Sync + 'static {
+        let roles = Arc::clone(&self.gate).read_owned().await;
+        (roles, self.secret_ids.lock_owned(hmac).await)
     }
 
     /// Keeps others from the secret_id with this HMAC.
@@ -163,9 +164,22 @@ impl Store {
         Ok(self.view.batch(writes).await?)
     }
 
-    /// Stores a secret_id's new state. The caller holds [`Store::hold_roles`] and its lock.
-    pub async fn update_secret_id(&self, role: &Role, hmac: &str, entry: &SecretId) -> Result<(), Error> {
-        Ok(self.view.put_json(&secret_id_key(role, hmac), entry).await?)
+    /// Stores what is left of a secret_id after a use, or removes it after the last, together with the
+    /// login. `held` is what [`Store::hold_secret_id`] gave.
+    pub fn count_use(
+        &self,
+        role: &Role,
+        hmac: &str,
+        entry: &SecretId,
+        held: impl Send + Sync + 'static,
+    ) -> Result<Deferred, Error> {
+        let key = secret_id_key(role, hmac);
+        let writes = if entry.num_uses == 0 {
+            vec![Write::delete(accessor_key(&entry.accessor)), Write::delete(key)]
+        } else {
+            vec![Write::put_json(key, entry)?]
+        };
+        Ok(Deferred::new(&self.view, writes, held))
     }
 
     /// Removes a secret_id. The caller holds [`Store::hold_roles`] and its lock.

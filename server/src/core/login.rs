@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use super::active::Active;
 use super::router::Mounted;
 use super::system::mount_ttls;
-use crate::logical::{Auth, Error, Request, Response, TokenEntry, TokenType, TtlRequest, calculate_at};
+use crate::logical::{
+    Auth, Deferred, Error, Request, Response, TokenEntry, TokenType, TtlRequest, calculate_at,
+};
 use crate::token::{TokenLease, sanitize_policies};
 
 /// Turns the login of a response into a token and fills in what the client sees.
@@ -19,6 +21,20 @@ pub async fn register(
     mounted: &Mounted,
     request: &Request,
     response: &mut Response,
+) -> Result<(), Error> {
+    let mut deferred = std::mem::take(&mut response.deferred);
+    let result = make_token(active, mounted, request, response, &mut deferred).await;
+    // A login that is refused has used what it used all the same.
+    deferred.store().await?;
+    result
+}
+
+async fn make_token(
+    active: &Arc<Active>,
+    mounted: &Mounted,
+    request: &Request,
+    response: &mut Response,
+    deferred: &mut Deferred,
 ) -> Result<(), Error> {
     let Some(auth) = &mut response.auth else {
         return Ok(());
@@ -50,7 +66,11 @@ pub async fn register(
     auth.lease.ttl = ttl;
     auth.lease.renewable &= !ttl.is_zero();
     auth.orphan = true;
-    let token = active.create_token(entry(auth, request, policies, now), lease(auth, request, now)).await?;
+    let (entry, lease) = (entry(auth, request, policies, now), lease(auth, request, now));
+    let (others, held) = deferred.take();
+    let token = active.create_token_with(entry, lease, others).await;
+    drop(held);
+    let token = token?;
     auth.token_policies.clone_from(&token.entry.policies);
     auth.policies.clone_from(&token.entry.policies);
     for name in &auth.identity_policies {

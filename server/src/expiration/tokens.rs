@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::core::active::Active;
 use crate::core::router::Engine;
-use crate::logical::{Error, TokenEntry};
+use crate::logical::{Error, PartOfBatch, TokenEntry};
 use crate::random;
 use crate::token::{StoredToken, TokenKey, TokenLease};
 
@@ -20,8 +20,21 @@ impl Active {
     /// 400 when the id is taken or the parent is gone; when storage fails.
     pub async fn create_token(
         &self,
+        entry: TokenEntry,
+        lease: TokenLease,
+    ) -> Result<Arc<StoredToken>, Error> {
+        self.create_token_with(entry, lease, PartOfBatch::default()).await
+    }
+
+    /// The same, and stores something else in one go with it.
+    ///
+    /// # Errors
+    /// As [`Active::create_token`].
+    pub async fn create_token_with(
+        &self,
         mut entry: TokenEntry,
         lease: TokenLease,
+        others: PartOfBatch,
     ) -> Result<Arc<StoredToken>, Error> {
         if entry.id.is_empty() {
             entry.id = format!("hvs.{}", random::base62(24));
@@ -33,7 +46,7 @@ impl Active {
         }
         let parent = (!entry.parent.is_empty()).then(|| self.tokens.key(&entry.parent));
         let token = Arc::new(StoredToken { entry: Arc::new(entry), lease });
-        self.tokens.save(&key, &token).await?;
+        self.tokens.save_with(&key, &token, others).await?;
         let due = token.lease.expires;
         let added = {
             let mut index = self.index();

@@ -1,8 +1,9 @@
 //! Locks by key, for read–change–write on one thing among many.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 /// Number of locks; different keys rarely share one.
 const SHARDS: usize = 64;
@@ -10,21 +11,29 @@ const SHARDS: usize = 64;
 /// A fixed number of locks shared by any number of keys. Holding two at a time can deadlock.
 #[derive(Debug)]
 pub struct KeyLocks {
-    shards: [Mutex<()>; SHARDS],
+    shards: [Arc<Mutex<()>>; SHARDS],
     hasher: RandomState,
 }
 
 impl Default for KeyLocks {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+        Self { shards: std::array::from_fn(|_| Arc::default()), hasher: RandomState::new() }
     }
 }
 
 impl KeyLocks {
     /// Waits until nobody else holds this key.
     pub async fn lock(&self, key: &str) -> MutexGuard<'_, ()> {
-        let shard = self.hasher.hash_one(key) as usize % SHARDS;
-        self.shards[shard].lock().await
+        self.shard(key).lock().await
+    }
+
+    /// The same, to be held beyond the life of a borrow.
+    pub async fn lock_owned(&self, key: &str) -> OwnedMutexGuard<()> {
+        Arc::clone(self.shard(key)).lock_owned().await
+    }
+
+    fn shard(&self, key: &str) -> &Arc<Mutex<()>> {
+        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a backend answers.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LeaseOptions, Object, Secret, TokenType};
+use super::{LeaseOptions, Object, PartOfBatch, Secret, StorageError, TokenType, View, Write};
 
 /// A successful answer. `None` in its place means 204 on a write and 404 on a read.
 #[derive(Clone, Default)]
@@ -24,6 +25,8 @@ pub struct Response {
     pub lease_hint: Duration,
     /// A login: the core creates the token.
     pub auth: Option<Auth>,
+    /// Stored with that token.
+    pub deferred: Deferred,
     /// Warnings for the client.
     pub warnings: Vec<String>,
     /// Set by the core when the response was wrapped.
@@ -124,6 +127,52 @@ pub struct Alias {
     pub name: String,
     /// Metadata for the alias.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// What a backend stores with a login: written in one go with the token, so that the one is never there
+/// without the other. A login that is refused after all stores it by itself: [`Deferred::store`].
+///
+/// A clone of it is empty, as it can be stored only once.
+#[derive(Default)]
+pub struct Deferred(Option<Box<DeferredWrites>>);
+
+struct DeferredWrites {
+    view: View,
+    writes: Vec<Write>,
+    /// What keeps others away until it is stored.
+    held: Box<dyn Any + Send + Sync>,
+}
+
+impl Deferred {
+    /// Writes of a view. `held` is dropped once they are stored.
+    pub fn new(view: &View, writes: Vec<Write>, held: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(DeferredWrites { view: view.clone(), writes, held: Box::new(held) })))
+    }
+
+    /// Stores it now, by itself.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn store(&mut self) -> Result<(), StorageError> {
+        match self.0.take() {
+            Some(deferred) => deferred.view.batch(deferred.writes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The writes, and what has to be dropped once they are stored.
+    pub fn take(&mut self) -> (PartOfBatch, Option<Box<dyn Any + Send + Sync>>) {
+        match self.0.take() {
+            Some(deferred) => (deferred.view.part_of_batch(deferred.writes), Some(deferred.held)),
+            None => (PartOfBatch::default(), None),
+        }
+    }
+}
+
+impl Clone for Deferred {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// A login as a backend asks for it; the core turns it into a token and fills the token fields.

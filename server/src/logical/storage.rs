@@ -69,6 +69,10 @@ impl Write {
     }
 }
 
+/// Writes of one view that go into the batch of another.
+#[derive(Default)]
+pub struct PartOfBatch(Vec<Write>);
+
 /// An encrypted key-value store; the barrier implements it.
 #[async_trait]
 pub trait Storage: Send + Sync {
@@ -175,6 +179,18 @@ impl View {
     /// else, such as a password just rotated. Slower.
     pub async fn batch_durable(&self, writes: Vec<Write>) -> Result<(), StorageError> {
         self.store.apply_durable(self.prefixed(writes)).await
+    }
+
+    /// [`View::batch`] together with writes of another part of the same storage.
+    pub async fn batch_with(&self, writes: Vec<Write>, others: PartOfBatch) -> Result<(), StorageError> {
+        let mut all = self.prefixed(writes);
+        all.extend(others.0);
+        self.store.apply(all).await
+    }
+
+    /// Writes to go into the batch of another view of the same storage.
+    pub fn part_of_batch(&self, writes: Vec<Write>) -> PartOfBatch {
+        PartOfBatch(self.prefixed(writes))
     }
 
     fn prefixed(&self, writes: Vec<Write>) -> Vec<Write> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::key::{Hasher, TokenKey};
-use crate::logical::{Error, Object, TokenEntry, View, Write};
+use crate::logical::{Error, Object, PartOfBatch, TokenEntry, View, Write};
 use crate::random;
 
 /// Records kept parsed in memory; beyond it they are read again from storage.
@@ -125,6 +125,20 @@ impl TokenStore {
     /// When it cannot be written.
     pub async fn save(&self, key: &TokenKey, token: &StoredToken) -> Result<(), Error> {
         Ok(self.view.put_json(&storage_key(key), token).await?)
+    }
+
+    /// Stores a new record in one go with what else comes with it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn save_with(
+        &self,
+        key: &TokenKey,
+        token: &StoredToken,
+        others: PartOfBatch,
+    ) -> Result<(), Error> {
+        let write = Write::put_json(storage_key(key), token)?;
+        Ok(self.view.batch_with(vec![write], others).await?)
     }
 
     /// Removes records, all or none.

@@ -84,8 +84,10 @@ impl Bench {
 
     pub async fn login(&self, role_id: &str, secret_id: &str) -> Result<Auth, Error> {
         let data = json!({"role_id": role_id, "secret_id": secret_id});
-        let answer = self.write("login", data).await?;
-        Ok(answer.unwrap().auth.unwrap())
+        let mut answer = self.write("login", data).await?.unwrap();
+        // As the core does, together with the token.
+        answer.deferred.store().await?;
+        Ok(answer.auth.unwrap())
     }
 }
 
