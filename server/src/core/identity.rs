@@ -303,7 +303,11 @@ mod tests {
         let alias = Alias { name: "role".to_owned(), metadata: BTreeMap::new() };
         let old = store.ensure("auth_approle_1", &alias).await.unwrap();
         let changes = store.cache().changes;
-        store.change(&old.id, |entity| Ok(entity.policies.push("p".to_owned()))).await.unwrap().unwrap();
+        let add = |entity: &mut StoredEntity| {
+            entity.policies.push("p".to_owned());
+            Ok(())
+        };
+        store.change(&old.id, add).await.unwrap().unwrap();
         store.keep(changes, |cache| {
             cache.entities.insert(old.id.clone(), Arc::clone(&old));
         });
