@@ -47,6 +47,7 @@ fn each_outside_library_has_one_home() {
         ("hyper_util", &["bench/http.rs"]),
         ("http_body_util", &["bench/http.rs"]),
         ("tokio_rustls", &["bench/http.rs"]),
+        ("age", &["state/encryption.rs"]),
         ("tokio_postgres", &["database"]),
         ("mysql_async", &["database"]),
     ];

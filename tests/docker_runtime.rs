@@ -345,6 +345,7 @@ async fn vault_runs_in_production_mode_and_keeps_its_data() {
         key_threshold: 1,
         audit: None,
         keep_root_token: false,
+        key_store: vaultlab::state::Protection::Plain,
         port: None,
     });
     let up = async || {

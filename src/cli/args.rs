@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::Timestamp;
 
 pub use bench::{BenchArgs, LoadArg};
 
@@ -187,6 +188,41 @@ pub enum Command {
         #[command(flatten)]
         lab: LabArgsLong,
     },
+    /// Show what happened to the lab (times in UTC); --output json gives the events as they were written
+    Events {
+        /// Go on showing new events
+        #[arg(short, long)]
+        follow: bool,
+        /// Only so many last events
+        #[arg(short = 'n', long, value_name = "EVENTS")]
+        tail: Option<usize>,
+        /// Only since then: a time as in 2026-11-22T10:00:00Z, or so long ago, as in 10m
+        #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+        since: Option<Timestamp>,
+        #[command(flatten)]
+        lab: LabArgsLong,
+    },
+    /// Show leases beside the accounts that are in the databases; exit code 7 when one lacks the other
+    Leases {
+        /// Revoke a lease (its id or account), or all of a role, and see the accounts gone
+        #[arg(long, value_name = "ID|ROLE", conflicts_with = "clean")]
+        revoke: Option<String>,
+        /// Drop accounts without a lease, revoke leases without an account, and see them gone
+        #[arg(long)]
+        clean: bool,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
+    /// Write agent.hcl and a template with which a Vault Agent logs in as an AppRole
+    AgentConfig {
+        /// Only for this AppRole
+        approle: Option<String>,
+        /// Below this folder, in one named for the AppRole, instead of the lab's own
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+        #[command(flatten)]
+        lab: LabArgs,
+    },
     /// Print addresses and token as environment variables: eval "$(vaultlab env)"
     Env {
         /// How to write them
@@ -285,13 +321,15 @@ impl Command {
             | Self::Ls { lab }
             | Self::Doctor { lab }
             | Self::Prune { lab, .. }
+            | Self::Leases { lab, .. }
+            | Self::AgentConfig { lab, .. }
             | Self::Env { lab, .. }
             | Self::Creds { lab, .. }
             | Self::Exec { lab, .. }
             | Self::Connect { lab, .. }
             | Self::Bench(BenchArgs { lab, .. })
             | Self::Demo { demo: Demo::Rotate { lab, .. } } => Some(lab.clone()),
-            Self::Logs { lab, .. } => Some(lab.clone().into()),
+            Self::Logs { lab, .. } | Self::Events { lab, .. } => Some(lab.clone().into()),
             Self::Server { .. } | Self::Completions { .. } => None,
         }
     }
@@ -331,6 +369,16 @@ pub enum EnvFormatArg {
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = vaultlab_server::duration::parse(text).map_err(|error| error.to_string())?;
     if duration.is_zero() { Err("no time at all".into()) } else { Ok(duration) }
+}
+
+/// A time, or how long ago it was.
+fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    let ago = vaultlab_server::duration::parse(text)
+        .map_err(|_| "write a time as in 2026-11-22T10:00:00Z, or how long ago, as in 10m".to_owned())?;
+    Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {

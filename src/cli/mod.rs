@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod printer;
+mod prompt;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

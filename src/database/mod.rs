@@ -46,6 +46,15 @@ pub enum Login {
     Refused(Refusal),
 }
 
+/// An account that Vault made, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DynamicAccount {
+    /// Its name.
+    pub name: String,
+    /// When it was made, as far as the server or the name tells.
+    pub created: Option<jiff::Timestamp>,
+}
+
 /// What the server made of a statement.
 #[derive(Debug)]
 pub enum Check {
@@ -89,6 +98,13 @@ pub trait Database: Send {
 
     /// Whether there is an account of that name.
     async fn account_exists(&mut self, user: &str) -> Result<bool, DatabaseError>;
+
+    /// The accounts whose names are as Vault makes them for dynamic credentials (`v-…`).
+    async fn dynamic_accounts(&mut self) -> Result<Vec<DynamicAccount>, DatabaseError>;
+
+    /// Removes an account with its sessions, its privileges and, on PostgreSQL, what it owns. One that
+    /// is not there is no error.
+    async fn drop_account(&mut self, user: &str) -> Result<(), DatabaseError>;
 
     /// How many connections that account has open.
     async fn sessions(&mut self, user: &str) -> Result<u64, DatabaseError>;

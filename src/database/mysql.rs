@@ -7,7 +7,7 @@ use mysql_async::{Conn, DriverError, Error, OptsBuilder, Row, ServerError, Value
 use super::error::{DatabaseError, Refusal, ScriptError, shorten};
 use super::quote::{mysql_name, mysql_text};
 use super::script::{Dialect, locate};
-use super::{CONNECT_TIMEOUT, Check, Database, Target};
+use super::{CONNECT_TIMEOUT, Check, Database, DynamicAccount, Target};
 use crate::secret::Secret;
 use crate::service::Endpoint;
 use crate::spec::model::SqlText;
@@ -178,6 +178,41 @@ impl Database for Mysql {
     async fn account_exists(&mut self, user: &str) -> Result<bool, DatabaseError> {
         let sql = format!("SELECT 1 FROM mysql.user WHERE user = {} LIMIT 1", mysql_text(user));
         Ok(self.scalar(&sql).await?.is_some())
+    }
+
+    async fn dynamic_accounts(&mut self) -> Result<Vec<DynamicAccount>, DatabaseError> {
+        // A credential's password is set once, when its account is made.
+        let sql = if self.version().await?.contains("MariaDB") {
+            "SELECT User, JSON_VALUE(Priv, '$.password_last_changed') FROM mysql.global_priv \
+             WHERE User LIKE 'v-%' ORDER BY User"
+        } else {
+            "SELECT User, UNIX_TIMESTAMP(password_last_changed) FROM mysql.user \
+             WHERE User LIKE 'v-%' ORDER BY User"
+        };
+        let rows: Vec<Row> = self.conn.query(sql).await.map_err(|e| self.error(sql, e))?;
+        let account = |row: &Row| {
+            let seconds = row.as_ref(1).and_then(as_text).and_then(|text| text.parse().ok());
+            let created = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+            Some(DynamicAccount { name: row.as_ref(0).and_then(as_text)?, created })
+        };
+        let mut accounts: Vec<DynamicAccount> = rows.iter().filter_map(account).collect();
+        accounts.dedup_by(|a, b| a.name == b.name);
+        Ok(accounts)
+    }
+
+    async fn drop_account(&mut self, user: &str) -> Result<(), DatabaseError> {
+        let text = mysql_text(user);
+        let find = format!("SELECT GROUP_CONCAT(HEX(host)) FROM mysql.user WHERE user = {text}");
+        for hex in self.scalar(&find).await?.unwrap_or_default().split(',').filter(|hex| !hex.is_empty()) {
+            self.execute(&format!("DROP USER IF EXISTS {text}@{}", mysql_text(&unhex(hex)))).await?;
+        }
+        let sessions =
+            format!("SELECT GROUP_CONCAT(id) FROM information_schema.processlist WHERE user = {text}");
+        for id in self.scalar(&sessions).await?.unwrap_or_default().split(',').filter(|id| !id.is_empty()) {
+            // One that has ended by itself cannot be killed.
+            let _ = self.execute(&format!("KILL {id}")).await;
+        }
+        Ok(())
     }
 
     async fn sessions(&mut self, user: &str) -> Result<u64, DatabaseError> {

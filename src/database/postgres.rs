@@ -11,7 +11,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use super::error::{DatabaseError, Refusal, ScriptError, shorten};
 use super::quote::{pg_name, pg_text};
 use super::script::{Dialect, locate, number_at};
-use super::{CONNECT_TIMEOUT, Check, Database, Target};
+use super::{CONNECT_TIMEOUT, Check, Database, DynamicAccount, Target};
 use crate::secret::Secret;
 use crate::service::Endpoint;
 use crate::spec::model::SqlText;
@@ -152,6 +152,41 @@ impl Database for Postgres {
     async fn account_exists(&mut self, user: &str) -> Result<bool, DatabaseError> {
         let sql = format!("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = {}", pg_text(user));
         Ok(self.scalar(&sql).await?.is_some())
+    }
+
+    async fn dynamic_accounts(&mut self) -> Result<Vec<DynamicAccount>, DatabaseError> {
+        let sql = "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname LIKE 'v-%' ORDER BY rolname";
+        let messages = self.run(sql, sql).await?;
+        let name = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten().map(str::to_owned),
+            _ => None,
+        };
+        let account = |name: String| {
+            // The server does not say; Vault ends the name with its clock.
+            let seconds = name.rsplit('-').next().and_then(|last| last.parse().ok());
+            let created = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+            DynamicAccount { name, created }
+        };
+        Ok(messages.iter().filter_map(name).map(account).collect())
+    }
+
+    async fn drop_account(&mut self, user: &str) -> Result<(), DatabaseError> {
+        if !self.account_exists(user).await? {
+            return Ok(());
+        }
+        let (name, text) = (pg_name(user), pg_text(user));
+        for sql in [
+            format!("ALTER ROLE {name} NOLOGIN"),
+            format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {text}"
+            ),
+            format!("REASSIGN OWNED BY {name} TO CURRENT_USER"),
+            format!("DROP OWNED BY {name}"),
+            format!("DROP ROLE IF EXISTS {name}"),
+        ] {
+            self.run(&sql, &sql).await?;
+        }
+        Ok(())
     }
 
     async fn sessions(&mut self, user: &str) -> Result<u64, DatabaseError> {

@@ -171,7 +171,7 @@ impl Watch<'_> {
     }
 
     async fn unseal(&mut self, client: &Client) -> Result<(), Trouble> {
-        let store = KeyStore::of(&self.shared.dir);
+        let store = KeyStore::of(&self.shared.dir).protected(self.shared.spec.vault.key_store.clone());
         let known = match self.keys.take() {
             Some(keys) => Some(keys),
             None => store.load().map_err(|e| Trouble::lasting(&e))?,
@@ -219,7 +219,7 @@ impl Watch<'_> {
             LabLock::try_acquire(dir, "supervise").map_err(|e| Trouble::lasting(&e))?.map_err(|holder| {
                 Trouble::passing(&format!("it refuses the keeper's token; waiting for {holder}"))
             })?;
-        let store = KeyStore::of(dir);
+        let store = KeyStore::of(dir).protected(spec.vault.key_store.clone());
         let replaced = async {
             let missing = || ProvisionError::KeysMissing { store: store.path().into() };
             let keys = store.load()?.ok_or_else(missing)?;

@@ -61,6 +61,20 @@ pub enum LabError {
         /// The names there are.
         known: Vec<String>,
     },
+    /// There is no such lease.
+    #[error("lab {lab} has no lease, account or role {wanted:?}")]
+    UnknownLease {
+        /// The lab.
+        lab: String,
+        /// What was given.
+        wanted: String,
+    },
+    /// Something was removed and is still there.
+    #[error("{what} was removed, and is still there")]
+    NotGone {
+        /// What.
+        what: String,
+    },
     /// The name is taken by a lab that comes from elsewhere.
     #[error("lab {lab} comes from {theirs}; this one is {ours}: give it a name of its own")]
     OtherFile {
@@ -155,6 +169,7 @@ impl LabError {
             Self::UnknownRole { .. }
             | Self::UnknownAppRole { .. }
             | Self::UnknownVariable { .. }
+            | Self::UnknownLease { .. }
             | Self::OtherFile { .. }
             | Self::DatabaseUrl
             | Self::Unasked
@@ -163,7 +178,7 @@ impl LabError {
             Self::Runtime(RuntimeError::ProgramMissing { .. } | RuntimeError::ProgramUnusable { .. }) => 4,
             Self::Timeout { .. } | Self::Runtime(RuntimeError::Timeout { .. }) => 10,
             Self::Runtime(_) | Self::Keeper(KeeperError::Runtime(_)) => 5,
-            Self::Provision(ProvisionError::NotProven { .. }) => 7,
+            Self::NotGone { .. } | Self::Provision(ProvisionError::NotProven { .. }) => 7,
             Self::Provision(_) | Self::Vault(_) | Self::Database(_) => 6,
             Self::Keeper(KeeperError::Kept { .. } | KeeperError::WillNotStop { .. }) => 8,
             Self::NotRunning { .. } => 9,
@@ -201,10 +216,11 @@ impl LabError {
             },
             Self::NotRunning { .. } => "vaultlab up".into(),
             Self::Timeout { .. } => "vaultlab up --timeout 5m".into(),
-            Self::Database(_) | Self::UnknownRole { .. } | Self::UnknownAppRole { .. } => {
+            Self::Database(_) | Self::Keeper(_) | Self::UnknownRole { .. } | Self::UnknownAppRole { .. } => {
                 "vaultlab status".into()
             }
-            Self::Keeper(_) => "vaultlab status".into(),
+            Self::UnknownLease { .. } => "vaultlab leases".into(),
+            Self::NotGone { .. } => "vaultlab logs".into(),
             Self::UnknownVariable { .. } => "vaultlab env".into(),
             Self::OtherFile { lab, .. } => format!("vaultlab up --name {lab}-2"),
             Self::Program { program, .. } => format!("command -v {program}   # is it there, and on PATH?"),
@@ -254,8 +270,14 @@ fn next_for_state(error: &StateError) -> &'static str {
         StateError::Damaged { .. } => {
             "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost"
         }
+        StateError::NoPassphrase { .. } | StateError::WrongPassphrase { .. } => {
+            "VAULTLAB_KEY_PASSPHRASE_FILE=/path/to/passphrase vaultlab up"
+        }
+        StateError::NoIdentity { .. } | StateError::WrongIdentity { .. } => {
+            "VAULTLAB_KEY_IDENTITY_FILE=/path/to/identity vaultlab up"
+        }
         StateError::Newer { .. } => "vaultlab --version   # then install the newer one",
-        StateError::Locked { .. } => "vaultlab status",
+        StateError::Locked { .. } | StateError::Encryption { .. } => "vaultlab status",
         StateError::Name { .. } | StateError::TemplatesInUse => "vaultlab ls",
     }
 }

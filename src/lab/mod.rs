@@ -12,13 +12,16 @@
 //! # }
 //! ```
 
+mod agent;
 mod doctor;
 mod down;
 mod env;
 mod error;
+mod events;
 mod exec;
 mod files;
 mod keeper;
+mod leases;
 mod logs;
 mod open;
 mod owned;
@@ -32,13 +35,16 @@ mod undo;
 mod up;
 mod watch;
 
+pub use agent::AgentConfig;
 pub use doctor::{Check, Diagnosis, Level, diagnose};
 pub use down::{Data, Down};
 pub use env::{EnvFormat, Variable, apply_map, masks, render};
 pub use error::LabError;
+pub use events::{Events, EventsWanted};
 pub use exec::ExecOptions;
 pub use files::{Written, write_shipped_lab};
 pub use keeper::{KeeperChoice, KeeperTask};
+pub use leases::{LeaseLedger, LedgerEntry, LedgerState};
 pub use open::{Lab, LabOptions};
 pub use prune::{Prune, Pruned, PrunedItem};
 pub use root::RootAccess;

@@ -12,7 +12,7 @@ use crate::runtime::docker::PullPolicy;
 use crate::service::Service;
 use crate::spec::LabSpec;
 use crate::spec::model::{Flavour, Origin, RuntimeChoice, Storage, VaultSpec};
-use crate::state::{Home, LabDir, Manifest};
+use crate::state::{Home, KeyStore, LabDir, Manifest, Unlock};
 
 /// How a lab is found and worked on. The default is what `vaultlab` without options does.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +37,8 @@ pub struct LabOptions {
     pub keeper: KeeperChoice,
     /// Whether everything is left as it is when `up` fails.
     pub retain: bool,
+    /// How an encrypted key store is opened; by default with what the environment has.
+    pub unlock: Unlock,
     /// Whether a lab whose file is gone or wrong is opened all the same, by what is known of it: to
     /// look at it and to stop it, not to bring it up.
     pub tolerant: bool,
@@ -109,6 +111,13 @@ impl Lab {
         &self.report
     }
 
+    /// The unseal keys, kept as the lab file says.
+    pub(crate) fn key_store(&self) -> KeyStore {
+        KeyStore::of(&self.dir)
+            .protected(self.spec.vault.key_store.clone())
+            .unlocked_by(self.options.unlock.clone())
+    }
+
     pub(super) fn timeout(&self) -> Duration {
         self.options.timeout.unwrap_or(LabOptions::DEFAULT_TIMEOUT)
     }
@@ -178,6 +187,7 @@ fn known_by_name(name: &str) -> LabSpec {
             key_threshold: 1,
             audit: None,
             keep_root_token: false,
+            key_store: crate::state::Protection::Plain,
             port: None,
         },
         databases: Vec::new(),

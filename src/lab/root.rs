@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{LabError, RunningLab};
 use crate::provision::{ProvisionError, regain_root};
-use crate::state::KeyStore;
 use crate::vault::Client;
 
 /// A root token of a running lab: the one the lab file keeps, or one made through the unseal keys. Such
@@ -43,7 +42,7 @@ impl RunningLab {
         let lab = self.lab();
         // Vault makes one root token at a time.
         let _lock = lab.lock("root").await?;
-        let store = KeyStore::of(lab.dir());
+        let store = lab.key_store();
         let keys = store.load()?.ok_or_else(|| ProvisionError::KeysMissing { store: store.path().into() })?;
         if let Some(token) = &keys.root_token {
             let client = self.vault().with_token(token.clone());

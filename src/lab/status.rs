@@ -121,7 +121,7 @@ impl Lab {
                 version: health.version,
                 initialized: health.initialized,
                 sealed: health.sealed,
-                keys: KeyStore::of(&self.dir).path().exists(),
+                keys: KeyStore::of(&self.dir).exists(),
             });
         }
         Ok(status)

@@ -39,6 +39,7 @@ impl Lab {
             using = self.use_templates() => using?,
             () = &mut interrupt => return Err(LabError::Interrupted),
         };
+        let store = self.open_key_store()?;
         let runtime = tokio::select! {
             runtime = super::runtimes::choose(self) => runtime?,
             () = &mut interrupt => return Err(LabError::Interrupted),
@@ -48,7 +49,7 @@ impl Lab {
         let before = undo::Before::look(self, runtime.as_ref()).await?;
         self.save_manifest(runtime.as_ref())?;
         let result = tokio::select! {
-            result = self.bring_up(runtime.as_ref(), deadline) => result,
+            result = self.bring_up(runtime.as_ref(), &store, deadline) => result,
             () = tokio::time::sleep_until(deadline) => Err(LabError::Timeout {
                 lab: self.name().into(),
                 seconds: self.timeout().as_secs(),
@@ -89,6 +90,20 @@ impl Lab {
         Ok(TemplateUse::join(&self.home, self.timeout(), tell).await?)
     }
 
+    /// Before anything is started: keys that cannot be opened, or not be saved in the form that is
+    /// wanted, would leave a Vault that stays sealed.
+    fn open_key_store(&self) -> Result<KeyStore, LabError> {
+        let store = self.key_store();
+        if store.is_to_be_converted()?
+            && let Some(keys) = store.load()?
+        {
+            store.prove_writable()?;
+            store.save(&keys)?;
+            self.report.note(format!("the unseal keys are now in {}", store.path().display()));
+        }
+        Ok(store)
+    }
+
     /// Adds what happens from now on to the lab's `events.jsonl`.
     pub(super) fn keep_events(&self) -> Result<(), LabError> {
         use std::os::unix::fs::OpenOptionsExt as _;
@@ -121,7 +136,12 @@ impl Lab {
         Ok(manifest.save(&self.dir)?)
     }
 
-    async fn bring_up(&self, runtime: &dyn Runtime, deadline: Instant) -> Result<RunningLab, LabError> {
+    async fn bring_up(
+        &self,
+        runtime: &dyn Runtime,
+        store: &KeyStore,
+        deadline: Instant,
+    ) -> Result<RunningLab, LabError> {
         let mounted = SetOnce::new();
         let declared = owned::declared(&self.spec);
         owned::remember(&self.dir, &declared)?;
@@ -136,7 +156,7 @@ impl Lab {
             Ok::<_, LabError>(info)
         });
         let vault = async {
-            let (running, opened) = self.open_vault(runtime, deadline).await?;
+            let (running, opened) = self.open_vault(runtime, store, deadline).await?;
             watch.begin(VAULT);
             self.audit(&opened.root, &running).await?;
             self.mount(&opened.root).await?;
@@ -150,7 +170,7 @@ impl Lab {
         };
         let work = async { tokio::try_join!(vault, try_join_all(databases)) };
         let ((running, opened, client), databases) = watch.over(work).await?;
-        self.revoke_root(&opened).await?;
+        self.revoke_root(&opened, store).await?;
         runtime.settle().await;
         Ok(RunningLab::new(self.clone(), client, runtime.kind(), &running, databases))
     }
@@ -167,13 +187,12 @@ impl Lab {
     }
 
     /// Nothing needs root any more.
-    async fn revoke_root(&self, opened: &Opened) -> Result<(), LabError> {
+    async fn revoke_root(&self, opened: &Opened, store: &KeyStore) -> Result<(), LabError> {
         if self.spec.vault.keep_root_token {
             return Ok(());
         }
         let work = async {
-            let store = KeyStore::of(&self.dir);
-            Ok::<_, ProvisionError>((provision::revoke_root(&opened.root, &store, &opened.keys).await?, ()))
+            Ok::<_, ProvisionError>((provision::revoke_root(&opened.root, store, &opened.keys).await?, ()))
         };
         let before: Vec<String> = self.report.steps().into_iter().map(|step| step.step).collect();
         let before: Vec<&str> = before.iter().map(String::as_str).collect();
@@ -183,15 +202,15 @@ impl Lab {
     async fn open_vault(
         &self,
         runtime: &dyn Runtime,
+        store: &KeyStore,
         deadline: Instant,
     ) -> Result<(Running, Opened), LabError> {
         let service = Service::Vault(self.spec.vault.clone());
-        let store = KeyStore::of(&self.dir);
         for attempt in 0.. {
             let running = runtime.ensure_running(&service, &self.report, deadline).await?;
             let client = Client::new(&format!("http://{}", running.endpoint))?;
             let root_ttl = self.timeout() + ROOT_SPARE;
-            match provision::open_vault(&client, &self.spec.vault, &store, &self.report, root_ttl).await {
+            match provision::open_vault(&client, &self.spec.vault, store, &self.report, root_ttl).await {
                 Ok(opened) => return Ok((running, opened)),
                 Err(ProvisionError::KeysLost) if attempt == 0 => {
                     self.report.warn(

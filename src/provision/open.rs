@@ -100,10 +100,12 @@ async fn initialise(
     store: &KeyStore,
     report: &Report,
 ) -> Result<(), ProvisionError> {
-    if store.load()?.is_some() {
+    if store.exists() {
         // Storage in memory after a restart, or a data folder removed by hand.
-        report
-            .warn("Vault came back empty: it is initialised anew; its former keys are kept in keys.json.old");
+        report.warn(format!(
+            "Vault came back empty: it is initialised anew; its former keys are kept in {}.old",
+            store.path().display()
+        ));
         store.set_aside()?;
     }
     store.prove_writable()?;
@@ -130,7 +132,7 @@ pub async fn until_active(vault: &Client) -> Result<(), ProvisionError> {
 
 /// Stands from before `sys/init` until its keys are saved.
 fn pending_marker(store: &KeyStore) -> PathBuf {
-    store.path().with_extension("pending")
+    store.path().with_file_name("keys.pending")
 }
 
 /// How often unsealing is tried: somebody else may be giving key shares at the same time, and a share

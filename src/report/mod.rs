@@ -7,6 +7,7 @@ mod jsonl;
 mod keeper;
 mod plain;
 mod progress;
+mod read;
 mod size;
 mod timing;
 
@@ -15,6 +16,7 @@ pub use jsonl::JsonLines;
 pub use keeper::KeeperEvent;
 pub use plain::Plain;
 pub use progress::Progress;
+pub use read::{readable, time_of};
 pub use size::human_size;
 pub use timing::{StepTiming, critical_path};
 

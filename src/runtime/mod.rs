@@ -138,6 +138,13 @@ pub trait Runtime: Send + Sync {
     /// Stops a service and removes its data, configuration and log. Nothing to remove is no error.
     async fn remove(&self, service: &str) -> Result<(), RuntimeError>;
 
+    /// The folder, as this host sees it, of logs that a service writes by itself, such as Vault's audit
+    /// log; `None` where they are not on this host.
+    fn log_folder(&self, service: &str) -> Option<std::path::PathBuf> {
+        let _ = service;
+        None
+    }
+
     /// The last `tail` lines of a service's log (all of them for `None`), then with `follow` every
     /// new line as it comes.
     async fn logs(&self, service: &str, tail: Option<usize>, follow: bool) -> Result<LogLines, RuntimeError>;

@@ -79,6 +79,7 @@ mod tests {
             key_threshold: 1,
             audit: Some(AuditSpec { path: "file".into(), file: "audit.log".into() }),
             keep_root_token: false,
+            key_store: crate::state::Protection::Plain,
             port: None,
         }
     }

@@ -9,6 +9,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::state::Protection;
+
 /// The account through which Vault reaches every database.
 ///
 /// Whoever starts a database creates it *before* the schema runs, with a password of its own and
@@ -100,6 +102,8 @@ pub struct VaultSpec {
     pub audit: Option<AuditSpec>,
     /// Whether the root token stays; otherwise it is revoked at the end of every `up`.
     pub keep_root_token: bool,
+    /// How the unseal keys are kept.
+    pub key_store: Protection,
     /// Port on 127.0.0.1; `None` takes the service's usual port or, if that is taken, a free one.
     pub port: Option<u16>,
 }

@@ -45,6 +45,7 @@ pub fn reference() -> String {
 const SECTIONS: &[(&str, &str)] = &[
     ("`vault`", "Vault"),
     ("`vault.audit`", "AuditDevice"),
+    ("`vault.key_store`", "AgeRecipients"),
     ("`databases[]`", "Database"),
     ("`databases[].root_rotation`", "RotationEvery"),
     ("`roles[]`", "Role"),
@@ -108,6 +109,7 @@ fn kind(schema: &Value) -> String {
         let name = reference.rsplit('/').next().unwrap_or_default();
         return match name {
             "Sql" => "file or `{sql: ...}`".to_owned(),
+            "KeyStore" => "word or `{recipients: ...}`".to_owned(),
             "Audit" => "`on`, `off` or mapping".to_owned(),
             "Rotation" => "`on`, `off` or `{every: ...}`".to_owned(),
             _ => "mapping".to_owned(),

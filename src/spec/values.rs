@@ -9,7 +9,7 @@ use vaultlab_server::duration;
 use super::decode::{At, Decode, Problems, decode_word, wrong_type};
 use super::load::{Node, Value};
 use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
-use super::wire::{Audit, AuditDevice, InlineSql, Rotation, RotationEvery, Sql};
+use super::wire::{AgeRecipients, Audit, AuditDevice, InlineSql, KeyStore, Rotation, RotationEvery, Sql};
 
 /// Words of the lab file for the values of a type, and what to write instead of words that users may
 /// expect to work.
@@ -62,7 +62,30 @@ words! {
         "mysql" => Self::Mysql(MysqlFlavour::Auto);
         instead of "mariadb" => "`engine: mysql` and `flavour: mariadb`", "pg" => "`postgres`"
     }
+    Protection {
+        "plain" => Self::Plain,
+        "passphrase" => Self::Passphrase;
+        instead of "age" => "`passphrase`, or `{recipients: [age1...]}`", "none" => "`plain`"
+    }
     MysqlFlavour { "auto" => Self::Auto, "mysql" => Self::Mysql, "mariadb" => Self::Mariadb }
+}
+
+/// How a key store is kept, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protection {
+    /// As it is.
+    Plain,
+    /// Encrypted with a passphrase.
+    Passphrase,
+}
+
+impl Decode for KeyStore {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => AgeRecipients::decode(node, problems).map(Self::Recipients),
+            _ => Protection::decode(node, problems).map(Self::Word),
+        }
+    }
 }
 
 /// The only version of the lab file there is.

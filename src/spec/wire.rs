@@ -9,7 +9,7 @@ use super::decode::{At, Decode, Fields, Problems};
 use super::load::Node;
 use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
 use super::names::{DatabaseName, Image, MountPath, ServiceName, VaultName};
-use super::values::{ApiVersion, Number, Switch, Ttl, Version};
+use super::values::{ApiVersion, Number, Protection, Switch, Ttl, Version};
 
 /// Declares mappings of the lab file. The text after the name is what messages call one.
 macro_rules! mappings {
@@ -94,6 +94,11 @@ mappings! {
         /// what they need, and `exec --root` makes one through the unseal keys for as long as its
         /// program runs.
         keep_root_token: Option<Switch>,
+        /// How the unseal keys are kept: `plain` (default) in a file that only its owner may read,
+        /// `passphrase` encrypts it with one, `{recipients: [age1...]}` to the holders of age identities.
+        /// The passphrase is taken from the file that VAULTLAB_KEY_PASSPHRASE_FILE names, from
+        /// VAULTLAB_KEY_PASSPHRASE, or asked for. The next `up` converts what is there.
+        key_store: Option<KeyStore>,
         /// Port on 127.0.0.1. Left out, 8200 or, if that is taken, a free one.
         port: Option<At<Number<1, 65535>>>,
     }
@@ -104,6 +109,15 @@ mappings! {
         path: Option<VaultName>,
         /// Name of the log file, in the folder of Vault's logs. Default: `audit.log`.
         file: Option<VaultName>,
+    }
+
+    /// A key store encrypted with age to recipients.
+    AgeRecipients = "`key_store`" {
+        /// Who can open it, as `age-keygen` prints them.
+        recipients: At<Vec<At<String>>>,
+        /// File with an identity of one of them, for `up`. Default: the one that
+        /// VAULTLAB_KEY_IDENTITY_FILE names.
+        identity: Option<At<String>>,
     }
 
     /// A database server with one database in it.
@@ -232,6 +246,16 @@ pub(super) enum Sql {
     File(String),
     /// The statements.
     Inline(InlineSql),
+}
+
+/// `plain`, `passphrase`, or recipients.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum KeyStore {
+    /// `plain` or `passphrase`.
+    Word(Protection),
+    /// Encrypted to recipients.
+    Recipients(AgeRecipients),
 }
 
 /// `on`, `off`, or a file audit device.

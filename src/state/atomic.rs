@@ -130,21 +130,29 @@ fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StateError> {
 /// A state file's value; `None` when there is no such file. The file's `version` must not exceed
 /// `supported`.
 pub fn read_json<T: DeserializeOwned>(path: &Path, supported: u32) -> Result<Option<T>, StateError> {
+    match fs::read(path) {
+        Ok(bytes) => parse_json(path, &bytes, supported).map(Some),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StateError::io("read", path)(e)),
+    }
+}
+
+/// The value in the content of the state file at `path`.
+pub(super) fn parse_json<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    supported: u32,
+) -> Result<T, StateError> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         version: u32,
     }
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(StateError::io("read", path)(e)),
-    };
     let damaged = |e: serde_json::Error| StateError::Damaged { path: path.into(), cause: e.to_string() };
-    let Versioned { version: found } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    let Versioned { version: found } = serde_json::from_slice(bytes).map_err(damaged)?;
     if found > supported {
         return Err(StateError::Newer { path: path.into(), found, supported });
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    serde_json::from_slice(bytes).map_err(damaged)
 }
 
 #[cfg(test)]

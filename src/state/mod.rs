@@ -4,6 +4,7 @@
 
 mod accounts;
 mod atomic;
+mod encryption;
 mod home;
 mod keeper;
 mod keys;
@@ -11,16 +12,19 @@ mod lock;
 mod manifest;
 mod template_use;
 mod token;
+mod unlock;
 
 pub use accounts::{Accounts, Credentials, DatabaseAccounts};
 pub use atomic::{Staged, Visibility, read_json, write_atomic, write_json, write_json_unsynced};
+pub use encryption::is_recipient;
 pub use home::{Home, LabDir, valid_lab_name};
 pub use keeper::{DeliveryRecord, KeeperRecord, KeeperToken, RestartRecord, RotationRecord, is_kept};
-pub use keys::{KeyStore, VaultKeys};
+pub use keys::{KeyStore, Protection, VaultKeys};
 pub use lock::{FileLock, LabLock, LockHolder};
 pub use manifest::{Manifest, ServiceRecord};
 pub use template_use::TemplateUse;
 pub use token::CommandToken;
+pub use unlock::{Purpose, Unlock};
 
 use std::path::PathBuf;
 
@@ -57,6 +61,40 @@ pub enum StateError {
         found: u32,
         /// The newest format this version reads.
         supported: u32,
+    },
+    /// A passphrase is needed, and nobody gives one.
+    #[error("{} is encrypted with a passphrase, and there is neither one in the environment nor a terminal to ask at", store.display())]
+    NoPassphrase {
+        /// The key store.
+        store: PathBuf,
+    },
+    /// The passphrase is not the one that the key store was encrypted with.
+    #[error("the passphrase does not open {}", store.display())]
+    WrongPassphrase {
+        /// The key store.
+        store: PathBuf,
+    },
+    /// An identity is needed, and none is known.
+    #[error("{} is encrypted to recipients, and no file with an identity of one of them is known", store.display())]
+    NoIdentity {
+        /// The key store.
+        store: PathBuf,
+    },
+    /// No identity in the file is one of the recipients'.
+    #[error("{} holds no identity of the recipients that {} is encrypted to", identity.display(), store.display())]
+    WrongIdentity {
+        /// The key store.
+        store: PathBuf,
+        /// The file with identities.
+        identity: PathBuf,
+    },
+    /// The key store cannot be encrypted, or is no encrypted file.
+    #[error("cannot encrypt or decrypt {}: {cause}", store.display())]
+    Encryption {
+        /// The key store.
+        store: PathBuf,
+        /// What is wrong.
+        cause: String,
     },
     /// Another vaultlab works on the lab.
     #[error("lab {lab} is being changed by {holder}")]

@@ -13,6 +13,7 @@ mod transport;
 
 pub use approle::{AppRoleLogin, AppRolePair, SecretId, SecretIdInfo};
 pub use database::Credential;
+pub use lease::LeaseInfo;
 pub use root::RootGeneration;
 pub use sys::{AuditDevice, Health, InitKeys, Mount, SealStatus};
 pub use token::{OrphanToken, TokenInfo, TokenLife};

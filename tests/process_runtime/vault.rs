@@ -24,6 +24,7 @@ fn spec() -> VaultSpec {
         key_threshold: 1,
         audit: None,
         keep_root_token: false,
+        key_store: vaultlab::state::Protection::Plain,
         port: None,
     }
 }

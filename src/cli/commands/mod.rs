@@ -1,12 +1,15 @@
 //! One file per command; each takes plain values and calls the library.
 
+mod agent;
 mod bench;
 mod creds;
 mod demo;
 mod doctor;
 mod env;
+mod events;
 mod exec;
 mod init;
+mod leases;
 mod logs;
 mod prune;
 mod server;
@@ -22,10 +25,12 @@ use clap::CommandFactory as _;
 
 use super::args::{Cli, Command, Common, Demo, LabArgs, LabArgsLong, ProgressMode, PullArg, RuntimeArg};
 use super::printer::{Printer, write_out};
-use crate::lab::{ExecOptions, KeeperChoice, Lab, LabError, LabOptions};
+use super::prompt;
+use crate::lab::{EventsWanted, ExecOptions, KeeperChoice, Lab, LabError, LabOptions};
 use crate::report::{JsonLines, Plain, Progress, Report, Reporter};
 use crate::runtime::docker::PullPolicy;
 use crate::spec::model::RuntimeChoice;
+use crate::state::Unlock;
 
 /// Which lab, and how to talk about it: what was typed before and after the command, as one.
 struct Settings {
@@ -72,6 +77,7 @@ impl Settings {
             program: std::env::var_os("VAULTLAB_BIN")
                 .map(Into::into)
                 .or_else(|| std::env::current_exe().ok()),
+            unlock: Unlock::asking(prompt::passphrase),
             ..LabOptions::default()
         }
     }
@@ -148,6 +154,13 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Command::Ls { lab } => status::list(&settings(lab)).await,
         Command::Logs { services, follow, tail, lab } => {
             logs::run(&settings(lab.into()), &services, tail, follow).await
+        }
+        Command::Events { follow, tail, since, lab } => {
+            events::run(&settings(lab.into()), &EventsWanted { since, tail, follow }).await
+        }
+        Command::Leases { revoke, clean, lab } => leases::run(&settings(lab), revoke.as_deref(), clean).await,
+        Command::AgentConfig { approle, folder, lab } => {
+            agent::run(&settings(lab), approle.as_deref(), folder.as_deref()).await
         }
         Command::Env { format, map, lab } => env::run(&settings(lab), format, &map).await,
         Command::Creds { role, lab } => creds::run(&settings(lab), &role).await,

@@ -177,6 +177,10 @@ impl Runtime for ProcessRuntime {
         self.remove_service(service).await
     }
 
+    fn log_folder(&self, service: &str) -> Option<std::path::PathBuf> {
+        Some(self.places(service).log_folder)
+    }
+
     async fn logs(&self, service: &str, tail: Option<usize>, follow: bool) -> Result<LogLines, RuntimeError> {
         let places = self.places(service);
         if !places.log.is_file() {

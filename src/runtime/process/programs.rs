@@ -382,6 +382,7 @@ mod tests {
             key_threshold: 1,
             audit: None,
             keep_root_token: false,
+            key_store: crate::state::Protection::Plain,
             port: None,
         }
     }

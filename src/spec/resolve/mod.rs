@@ -14,10 +14,10 @@ use super::decode::{At, Decode as _, Problems, did_you_mean};
 use super::diagnostic::{Diagnostic, Place};
 use super::files::Files;
 use super::load::{self, Node, Value};
-use super::model::{AuditSpec, LabSpec, Origin, RuntimeChoice, VaultSpec};
+use super::model::{AuditSpec, LabSpec, Origin, Protection, RuntimeChoice, VaultSpec};
 use super::names::{self, ServiceName};
-use super::values::{API_VERSION, ApiVersion, Number, Ttl};
-use super::wire::{Audit, LabFile, Vault};
+use super::values::{self, API_VERSION, ApiVersion, Number, Ttl};
+use super::wire::{Audit, KeyStore, LabFile, Vault};
 
 /// Vault's own longest TTL, which no role may exceed (`max_lease_ttl` of its configuration).
 const SYSTEM_MAX_TTL: Duration = Duration::from_hours(768);
@@ -69,7 +69,7 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
     }
 
     let name = lab_name(file.name.as_ref(), input, problems);
-    let vault = vault(file.vault.as_ref(), problems);
+    let vault = vault(file.vault.as_ref(), input, problems);
     for (list, what) in [
         ("databases", "database name"),
         ("roles", "role name"),
@@ -155,7 +155,7 @@ fn lab_name(
     name
 }
 
-fn vault(given: Option<&Vault>, problems: &mut Problems<'_>) -> VaultSpec {
+fn vault(given: Option<&Vault>, input: &Input<'_>, problems: &mut Problems<'_>) -> VaultSpec {
     let shares = given.and_then(|vault| vault.key_shares.as_ref());
     let threshold = given.and_then(|vault| vault.key_threshold.as_ref());
     let key_shares = shares.map_or(5, |shares| small(shares.value));
@@ -178,8 +178,28 @@ fn vault(given: Option<&Vault>, problems: &mut Problems<'_>) -> VaultSpec {
         key_shares,
         key_threshold,
         audit: audit(given.and_then(|vault| vault.audit.as_ref())),
+        key_store: key_store(given.and_then(|vault| vault.key_store.as_ref()), input, problems),
         keep_root_token: given.and_then(|vault| vault.keep_root_token).is_some_and(|keep| keep.0),
         port: port(given.and_then(|vault| vault.port.as_ref())),
+    }
+}
+
+fn key_store(given: Option<&KeyStore>, input: &Input<'_>, problems: &mut Problems<'_>) -> Protection {
+    let given = match given {
+        None | Some(KeyStore::Word(values::Protection::Plain)) => return Protection::Plain,
+        Some(KeyStore::Word(values::Protection::Passphrase)) => return Protection::Passphrase,
+        Some(KeyStore::Recipients(given)) => given,
+    };
+    if given.recipients.value.is_empty() {
+        problems.add(given.recipients.place, "nobody could open this key store");
+    }
+    for recipient in given.recipients.value.iter().filter(|r| !crate::state::is_recipient(&r.value)) {
+        let message = format!("`{}` is no recipient of age", recipient.value);
+        problems.add_help(recipient.place, message, "write the public key that `age-keygen` prints: age1...");
+    }
+    Protection::Recipients {
+        recipients: given.recipients.value.iter().map(|recipient| recipient.value.clone()).collect(),
+        identity: given.identity.as_ref().and_then(|file| input.files.output(&file.value)),
     }
 }
 

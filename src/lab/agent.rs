@@ -1,0 +1,186 @@
+//! Configuration of a Vault Agent for an AppRole: as the lab delivers role_id and secret_id, and with
+//! a template that renders the credentials it may have.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vaultlab_server::policy::{Acl, Policy};
+
+use super::{DatabaseInfo, LabError, RunningLab};
+use crate::spec::model::{AppRoleSpec, Engine, RoleSpec};
+use crate::spec::variable_name;
+use crate::state::{Visibility, write_atomic};
+
+/// What was written for one AppRole.
+#[derive(Debug, Clone, Serialize)]
+pub struct AgentConfig {
+    /// The AppRole.
+    pub approle: String,
+    /// For `vault agent -config=`.
+    pub config: PathBuf,
+    /// The template.
+    pub template: PathBuf,
+    /// What the agent renders: the same variables that `vaultlab exec` sets, as `NAME=value`.
+    pub rendered: PathBuf,
+    /// Where the agent puts its token.
+    pub token: PathBuf,
+    /// The roles whose credentials are in the template.
+    pub roles: Vec<String>,
+}
+
+impl RunningLab {
+    /// Writes `agent.hcl` and a template for an AppRole, or for each of them, into `folder/APPROLE/` or,
+    /// without a folder, below the lab's own.
+    ///
+    /// The agent leaves the delivered secret_id where it is: it is replaced before it ends, and read
+    /// again whenever the agent has to log in anew.
+    pub fn write_agent_config(
+        &self,
+        approle: Option<&str>,
+        folder: Option<&Path>,
+    ) -> Result<Vec<AgentConfig>, LabError> {
+        let all = &self.lab().spec().approles;
+        if let Some(name) = approle.filter(|name| all.iter().all(|spec| spec.name != *name)) {
+            return Err(LabError::UnknownAppRole {
+                lab: self.lab().name().into(),
+                approle: name.into(),
+                known: all.iter().map(|spec| spec.name.clone()).collect(),
+            });
+        }
+        let folder = match folder {
+            Some(folder) => std::path::absolute(folder).map_err(|source| LabError::File {
+                operation: "resolve",
+                path: folder.into(),
+                source,
+            })?,
+            None => self.lab().dir().path().join("agent"),
+        };
+        let wanted = all.iter().filter(|spec| approle.is_none_or(|name| spec.name == name));
+        wanted.map(|spec| self.write_one(spec, &folder.join(&spec.name))).collect()
+    }
+
+    fn write_one(&self, spec: &AppRoleSpec, folder: &Path) -> Result<AgentConfig, LabError> {
+        let roles = self.roles_of(spec);
+        let files = AgentConfig {
+            approle: spec.name.clone(),
+            config: folder.join("agent.hcl"),
+            template: folder.join("credentials.ctmpl"),
+            rendered: folder.join("credentials.env"),
+            token: folder.join("token"),
+            roles: roles.iter().map(|(role, ..)| role.name.clone()).collect(),
+        };
+        let pair = spec.deliver.paths(&spec.name, self.lab().dir().path());
+        let config =
+            config(self.lab().name(), self.vault().address(), &pair, &files, &folder.join("agent.pid"));
+        write_atomic(&files.config, config.as_bytes(), Visibility::Private)?;
+        write_atomic(&files.template, template(&roles).as_bytes(), Visibility::Private)?;
+        Ok(files)
+    }
+
+    /// The roles whose credentials the AppRole's policies allow it.
+    fn roles_of(&self, spec: &AppRoleSpec) -> Vec<(&RoleSpec, &DatabaseInfo, Engine, String)> {
+        let lab = self.lab().spec();
+        let policies: Vec<Policy> = lab
+            .policies
+            .iter()
+            .filter(|policy| spec.policies.contains(&policy.name))
+            .filter_map(|policy| Policy::parse(&policy.name, &policy.text).ok())
+            .collect();
+        let acl = Acl::compile(&policies, None);
+        lab.roles()
+            .filter_map(|(database, role)| {
+                let path = format!("{}/creds/{}", database.mount, role.name);
+                let info = self.databases().iter().find(|info| info.name == database.name)?;
+                acl.capabilities(&path).contains(&"read").then_some((role, info, database.engine, path))
+            })
+            .collect()
+    }
+}
+
+fn config(
+    lab: &str,
+    address: &str,
+    (role_id, secret_id): &(PathBuf, PathBuf),
+    files: &AgentConfig,
+    pid_file: &Path,
+) -> String {
+    let quote = |path: &Path| hcl(&path.to_string_lossy());
+    format!(
+        r#"# Vault Agent for the AppRole {approle} of the lab {lab}:
+#   vault agent -config={file}
+# Written by `vaultlab agent-config`; write it anew when the lab's ports have changed.
+
+pid_file = {pid_file}
+
+vault {{
+  address = {address}
+}}
+
+auto_auth {{
+  method "approle" {{
+    mount_path = "auth/approle"
+
+    config = {{
+      role_id_file_path   = {role_id}
+      secret_id_file_path = {secret_id}
+      # The lab replaces the secret_id before it ends. The agent reads it again at its next login, so
+      # it has to stay.
+      remove_secret_id_file_after_reading = false
+    }}
+  }}
+
+  sink "file" {{
+    config = {{
+      path = {token}
+    }}
+  }}
+}}
+
+template {{
+  source      = {template}
+  destination = {rendered}
+  perms       = "0600"
+}}
+"#,
+        approle = files.approle,
+        file = files.config.display(),
+        pid_file = quote(pid_file),
+        address = hcl(address),
+        role_id = quote(role_id),
+        secret_id = quote(secret_id),
+        token = quote(&files.token),
+        template = quote(&files.template),
+        rendered = quote(&files.rendered),
+    )
+}
+
+/// One block per role, so that user and password are of one lease.
+fn template(roles: &[(&RoleSpec, &DatabaseInfo, Engine, String)]) -> String {
+    let mut text = String::new();
+    for (role, info, engine, path) in roles {
+        let prefix = variable_name(&role.name);
+        let scheme = match engine {
+            Engine::Postgres => "postgresql",
+            Engine::Mysql(_) => "mysql",
+        };
+        let (at, database) = (info.endpoint(), &info.database);
+        let _ = write!(
+            text,
+            "{{{{ with secret {path:?} -}}}}\n\
+             {prefix}_USERNAME={{{{ .Data.username }}}}\n\
+             {prefix}_PASSWORD={{{{ .Data.password }}}}\n\
+             {prefix}_URL={scheme}://{{{{ .Data.username }}}}:{{{{ .Data.password }}}}@{at}/{database}\n\
+             {{{{ end -}}}}\n"
+        );
+    }
+    if text.is_empty() {
+        text.push_str("# The policies of this AppRole allow no credentials.\n");
+    }
+    text
+}
+
+/// An HCL string.
+fn hcl(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "$${"))
+}
