@@ -134,3 +134,44 @@ fn a_lab_file_that_is_wrong_is_the_first_thing_to_mend() {
     assert!(error.contains("valt"), "{error}");
     std::fs::remove_file(lab.folder.path().join("vaultlab.yaml")).unwrap();
 }
+
+/// Stands for an engine that is reached over TCP: passes everything on to the local socket.
+fn engine_over_tcp() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let engine = std::os::unix::net::UnixStream::connect("/var/run/docker.sock").unwrap();
+            let (mut from_client, mut to_client) = (client.try_clone().unwrap(), client);
+            let (mut from_engine, mut to_engine) = (engine.try_clone().unwrap(), engine);
+            // Whoever leaves first ends both.
+            std::thread::spawn(move || drop(std::io::copy(&mut from_client, &mut to_engine)));
+            std::thread::spawn(move || drop(std::io::copy(&mut from_engine, &mut to_client)));
+        }
+    });
+    port
+}
+
+#[test]
+fn an_engine_is_found_over_tcp_and_through_a_context_and_it_is_said_why_that_one() {
+    if !support::containers::has(&[]) || !Path::new("/var/run/docker.sock").exists() {
+        return;
+    }
+    let lab = TestLab::new("doctor-engine");
+    let host = format!("tcp://127.0.0.1:{}", engine_over_tcp());
+    let found = |diagnosis: &Value| check(diagnosis, "engine")["found"].as_str().unwrap().to_owned();
+    let (_, diagnosis) = doctor(&lab, &[], &[("DOCKER_HOST", &host)]);
+    assert!(found(&diagnosis).ends_with(&format!("at {host} (DOCKER_HOST)")), "{diagnosis:#}");
+    assert_eq!(check(&diagnosis, "engine")["level"], "ok");
+
+    let config = lab.folder.path().join("docker");
+    let create = std::process::Command::new("docker")
+        .args(["context", "create", "there", "--docker", &format!("host={host}")])
+        .env("DOCKER_CONFIG", &config)
+        .output()
+        .unwrap();
+    assert!(create.status.success(), "{}", text(&create.stderr));
+    let there = [("DOCKER_CONFIG", config.to_str().unwrap()), ("DOCKER_CONTEXT", "there")];
+    let (_, diagnosis) = doctor(&lab, &[], &there);
+    assert!(found(&diagnosis).ends_with(&format!("at {host} (the Docker context there)")), "{diagnosis:#}");
+}

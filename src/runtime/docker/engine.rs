@@ -35,6 +35,13 @@ impl Engine {
             hint: hint(&address.host, &cause),
             cause,
         };
+        if has_ssh_port(&address.host) {
+            return Err(DockerError::Unreachable {
+                host: format!("{} ({})", address.host, address.origin),
+                cause: "a port in an ssh address is not understood".into(),
+                hint: "write `Host NAME` with HostName, User and Port into ~/.ssh/config and use ssh://NAME, or choose `--runtime process`",
+            });
+        }
         let docker = open(&address).map_err(|e| unreachable(explain(&e)))?;
         // Older engines refuse a client that asks for a newer version of the API.
         let docker = match tokio::time::timeout(FIRST_ANSWER, docker.negotiate_version()).await {
@@ -108,6 +115,14 @@ fn open(address: &EngineAddress) -> Result<Docker, bollard::errors::Error> {
     }
 }
 
+/// Whether an address is `ssh://…:PORT`. The library hands it to `ssh` as a host name.
+fn has_ssh_port(host: &str) -> bool {
+    let authority = host.strip_prefix("ssh://").unwrap_or_default().split('/').next().unwrap_or_default();
+    let name = authority.rsplit('@').next().unwrap_or_default();
+    // Behind the bracket of an IPv6 address, or anywhere.
+    name.rsplit(']').next().is_some_and(|rest| rest.contains(':'))
+}
+
 fn hint(host: &str, cause: &str) -> &'static str {
     let cause = cause.to_ascii_lowercase();
     if cause.contains("permission denied") {
@@ -135,7 +150,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let closed = format!("tcp://{}", listener.local_addr().unwrap());
         drop(listener);
-        for host in [socket.as_str(), closed.as_str(), "gopher://x"] {
+        for host in [socket.as_str(), closed.as_str(), "gopher://x", "ssh://me@127.0.0.1:2222"] {
             let error = Engine::at(address(host)).await.unwrap_err();
             let DockerError::Unreachable { host: named, .. } = &error else { panic!("{error}") };
             assert!(named.starts_with(host) && error.to_string().contains("--runtime process"), "{error}");
@@ -150,6 +165,9 @@ mod tests {
         };
         assert!(
             local("unix:///var/run/docker.sock") && local("tcp://127.0.0.1:2375") && local("tcp://localhost")
+        );
+        assert!(
+            has_ssh_port("ssh://me@[::1]:22") && !has_ssh_port("ssh://me@host") && !has_ssh_port("tcp://a:1")
         );
         assert!(
             !local("tcp://localhost.example:1") && !local("tcp://docker:2375") && !local("ssh://127.0.0.1")
