@@ -106,6 +106,10 @@ pub trait Database: Send {
     /// is not there is no error.
     async fn drop_account(&mut self, user: &str) -> Result<(), DatabaseError>;
 
+    /// A digest of what the server keeps of an account's password; another password has another one.
+    /// `None` when there is no such account.
+    async fn password_digest(&mut self, user: &str) -> Result<Option<String>, DatabaseError>;
+
     /// How many connections that account has open.
     async fn sessions(&mut self, user: &str) -> Result<u64, DatabaseError>;
 

@@ -215,6 +215,14 @@ impl Database for Mysql {
         Ok(())
     }
 
+    async fn password_digest(&mut self, user: &str) -> Result<Option<String>, DatabaseError> {
+        let sql = format!(
+            "SELECT SHA2(authentication_string, 256) FROM mysql.user WHERE user = {} AND host = '%'",
+            mysql_text(user)
+        );
+        self.scalar(&sql).await
+    }
+
     async fn sessions(&mut self, user: &str) -> Result<u64, DatabaseError> {
         let sql =
             format!("SELECT COUNT(*) FROM information_schema.processlist WHERE user = {}", mysql_text(user));

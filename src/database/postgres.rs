@@ -189,6 +189,12 @@ impl Database for Postgres {
         Ok(())
     }
 
+    async fn password_digest(&mut self, user: &str) -> Result<Option<String>, DatabaseError> {
+        let sql =
+            format!("SELECT md5(rolpassword) FROM pg_catalog.pg_authid WHERE rolname = {}", pg_text(user));
+        self.scalar(&sql).await
+    }
+
     async fn sessions(&mut self, user: &str) -> Result<u64, DatabaseError> {
         let sql =
             format!("SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = {}", pg_text(user));

@@ -44,6 +44,13 @@ impl Watched {
         self.secret_id.exists()
     }
 
+    /// How long ago the secret_id came into its place, by the time of its rename.
+    pub fn published_ago(&self) -> Option<Duration> {
+        let meta = std::fs::metadata(&self.secret_id).ok()?;
+        let renamed = jiff::Timestamp::new(meta.ctime(), i32::try_from(meta.ctime_nsec()).ok()?).ok()?;
+        Some(Duration::try_from(jiff::Timestamp::now().duration_since(renamed)).unwrap_or_default())
+    }
+
     /// Takes the files as they are now for seen.
     pub fn see(&self) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.prints();

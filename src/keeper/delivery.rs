@@ -176,7 +176,7 @@ impl<'a> Delivery<'a> {
     fn grace(&self) -> Duration {
         match self.spec.secret_id_ttl {
             Duration::ZERO => GRACE,
-            ttl => GRACE.min(ttl / 6),
+            ttl => GRACE.min(ttl / 4),
         }
     }
 
@@ -211,8 +211,9 @@ impl<'a> Delivery<'a> {
         }
         let is_current =
             |info: &SecretIdInfo| current.as_ref().is_some_and(|c| c.accessor == info.secret_id_accessor);
-        // When the successor came, the predecessor's grace began.
-        let succeeded = delivered.as_ref().map_or(now, ago);
+        // When the successor came into its file, the predecessor's grace began.
+        let succeeded =
+            delivered.as_ref().and_then(|_| now.checked_sub(self.files.published_ago()?)).unwrap_or(now);
         let mut known: Vec<Former> = std::mem::take(&mut self.former);
         let mut others: Vec<&SecretIdInfo> = ours.iter().filter(|info| !is_current(info)).collect();
         others.sort_by_key(|info| std::cmp::Reverse(info.age()));
@@ -274,11 +275,7 @@ impl<'a> Delivery<'a> {
                 return Ok(Some(left));
             }
             let (accessor, reason) = (former.accessor.clone(), former.reason);
-            match vault.destroy_secret_id_accessor(&self.spec.name, &accessor).await {
-                // Vault answers a 500 where there is nothing (any more).
-                Err(VaultError::Refused { status: 404 | 500, .. }) | Ok(()) => {}
-                Err(error) => return Err(self.on()(error)),
-            }
+            vault.ensure_secret_id_destroyed(&self.spec.name, &accessor).await.map_err(self.on())?;
             self.former.remove(0);
             let approle = self.spec.name.clone();
             self.shared.report.keeper(KeeperEvent::SecretIdDestroyed { approle, accessor, reason });
@@ -384,7 +381,12 @@ impl<'a> Delivery<'a> {
         self.files.see();
         self.looked = false;
         self.failures = self.failures.saturating_add(1);
-        let retry = (RETRY.0 * 2_u32.saturating_pow(self.failures - 1)).min(RETRY.1);
+        // Often enough that a short life does not end meanwhile.
+        let longest = match self.spec.secret_id_ttl {
+            Duration::ZERO => RETRY.1,
+            ttl => RETRY.1.min(ttl / 12).max(RETRY.0),
+        };
+        let retry = (RETRY.0 * 2_u32.saturating_pow(self.failures - 1)).min(longest);
         let approle = self.spec.name.clone();
         {
             let mut record = self.shared.record();

@@ -7,6 +7,7 @@
 mod clock;
 mod delivery;
 mod error;
+mod rotation;
 mod services;
 mod stop;
 mod vault;
@@ -25,7 +26,7 @@ pub use stop::{request_stop, stop};
 use crate::report::{KeeperEvent, Report};
 use crate::runtime::Runtime;
 use crate::spec::LabSpec;
-use crate::state::{FileLock, KeeperRecord, LabDir};
+use crate::state::{FileLock, KeeperRecord, LabDir, StateError};
 use vault::VaultState;
 
 /// How the holder of a keeper's lock is called when it is a process of its own.
@@ -115,12 +116,14 @@ impl Keeper {
         let reason = {
             let deliveries = shared.spec.approles.iter().zip(&shared.files);
             let deliveries = deliveries.map(|(spec, files)| delivery::keep(shared, spec, files));
+            let rotations = shared.spec.databases.iter().map(|spec| rotation::keep(shared, spec));
             let work = async {
                 tokio::join!(
                     vault::watch(shared),
                     vault::renew(shared),
                     services::watch(shared),
                     join_all(deliveries),
+                    join_all(rotations),
                     shared.save_changes(&lock),
                 )
             };
@@ -152,10 +155,10 @@ impl Shared {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn save(&self) -> Result<(), KeeperError> {
+    fn save(&self) -> Result<(), StateError> {
         self.unsaved.store(false, Ordering::Relaxed);
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(record.save(&self.dir)?)
+        record.save(&self.dir)
     }
 
     async fn save_changes(&self, lock: &FileLock) {

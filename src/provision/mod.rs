@@ -29,7 +29,9 @@ pub use policy::PolicyStep;
 pub use proof::{AccessProof, prove_approle, prove_role};
 pub use role::RoleStep;
 pub use root::{regain_root, revoke_root};
-pub use rotation::{ensure_first_password, rotate_root, rotate_root_again};
+pub use rotation::{
+    ensure_first_password, recover_rotation, rotate_root, rotate_root_again, rotate_root_in_use,
+};
 
 use std::future::Future;
 use std::path::PathBuf;

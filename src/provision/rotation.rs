@@ -88,6 +88,59 @@ pub async fn rotate_root(
     Ok(Outcome::changed(detail))
 }
 
+/// Rotates root of a connection that is in use, so that nobody notices: at no moment does Vault lack
+/// the password that is in force. Nobody knows the one that is replaced, so that it is refused is seen
+/// by the superuser: the database keeps one password of an account, and keeps another one now. That
+/// Vault knows the new one is proven by a credential, which it needs a new login for.
+pub async fn rotate_root_in_use(
+    vault: &Client,
+    target: &mut DatabaseTarget<'_>,
+    lab: &LabDir,
+) -> Result<&'static str, ProvisionError> {
+    let subject = || format!("root rotation of {}", target.spec.name);
+    let before = password_digest(target).await?;
+    match vault.rotate_root(&target.spec.mount, &target.spec.name).await {
+        Ok(()) => {}
+        Err(error) if is_login_failure(&error) => {
+            repair(vault, target, lab).await?;
+            return Ok("Vault was locked out: repaired, rotated");
+        }
+        Err(source) => return Err(ProvisionError::On { what: subject(), source }),
+    }
+    if password_digest(target).await? == before {
+        return Err(ProvisionError::not_proven(subject(), "the password is the same as before"));
+    }
+    if !old_password_refused(target).await? {
+        return Err(ProvisionError::not_proven(subject(), "the account's first password works again"));
+    }
+    if recover_rotation(vault, target, lab).await? {
+        return Ok("Vault was locked out afterwards: repaired, rotated");
+    }
+    Ok("another password is in force, and Vault logs in with it")
+}
+
+/// After a rotation that may have been cut off anywhere: sees whether Vault can log in, and repairs it
+/// where it can't. Gives whether it had to.
+pub async fn recover_rotation(
+    vault: &Client,
+    target: &mut DatabaseTarget<'_>,
+    lab: &LabDir,
+) -> Result<bool, ProvisionError> {
+    let locked_out = locked_out(vault, target).await?;
+    if locked_out {
+        repair(vault, target, lab).await?;
+    }
+    Ok(locked_out)
+}
+
+async fn password_digest(target: &DatabaseTarget<'_>) -> Result<Option<String>, ProvisionError> {
+    let on = || ProvisionError::database(&target.spec.name);
+    let mut database = connect(&target.from_host, &target.accounts.superuser).await.map_err(on())?;
+    let digest = database.password_digest(&target.accounts.admin.username).await.map_err(on());
+    database.close().await;
+    digest
+}
+
 async fn old_password_refused(target: &DatabaseTarget<'_>) -> Result<bool, ProvisionError> {
     let login = try_login(&target.from_host, &target.accounts.admin).await;
     let login = login.map_err(ProvisionError::database(&target.spec.name))?;

@@ -177,7 +177,7 @@ databases:
     engine: postgres
     flavour: mariadb
     schema: [shema.sql, schema.sql]
-    root_rotation: {every: 5s}
+    root_rotation: {every: 0s}
   - name: pg
     engine: mysql
     database: mysql

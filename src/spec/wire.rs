@@ -157,7 +157,7 @@ mappings! {
 
     /// How often the root password is replaced.
     RotationEvery = "`root_rotation`" {
-        /// Interval, at least 1m.
+        /// Interval, at least 1s. The lab's keeper repeats it.
         every: At<Ttl>,
     }
 

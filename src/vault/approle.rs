@@ -150,7 +150,7 @@ impl Client {
     }
 
     /// What Vault knows of the secret_id with this accessor. An unknown one is a 404 or, in older
-    /// versions, a 500.
+    /// versions, a 500; of one that has expired and is still listed it says nothing (204).
     pub async fn lookup_secret_id_accessor(
         &self,
         role: &str,
@@ -158,9 +158,19 @@ impl Client {
     ) -> Result<Option<SecretIdInfo>, VaultError> {
         let path = format!("auth/approle/role/{role}/secret-id-accessor/lookup");
         match self.post(&path, &json!({ "secret_id_accessor": accessor })).await {
+            Ok(answer) if answer.status == 204 => Ok(None),
             Ok(answer) => answer.member("data").map(Some),
-            Err(error) if error.is_status(404) || error.is_status(500) => Ok(None),
+            Err(error) if is_unknown_accessor(&error) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// [`destroy_secret_id_accessor`](Self::destroy_secret_id_accessor), where one that is gone already
+    /// is no error.
+    pub async fn ensure_secret_id_destroyed(&self, role: &str, accessor: &str) -> Result<(), VaultError> {
+        match self.destroy_secret_id_accessor(role, accessor).await {
+            Err(error) if is_unknown_accessor(&error) => Ok(()),
+            result => result,
         }
     }
 
@@ -174,6 +184,16 @@ impl Client {
     pub async fn login_approle(&self, pair: &AppRolePair) -> Result<AppRoleLogin, VaultError> {
         let body = json!({ "role_id": pair.role_id.expose(), "secret_id": pair.secret_id.expose() });
         self.post("auth/approle/login", &body).await?.member("auth")
+    }
+}
+
+/// Whether Vault has no secret_id with that accessor: a 404 or, in older versions and when one is to be
+/// destroyed, a 500 that says so. Any other 500 tells nothing of the secret_id.
+fn is_unknown_accessor(error: &VaultError) -> bool {
+    match error {
+        VaultError::Refused { status: 404, .. } => true,
+        VaultError::Refused { status: 500, errors, .. } => errors.iter().any(|e| e.contains("accessor")),
+        _ => false,
     }
 }
 

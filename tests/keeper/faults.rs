@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::client::{Application, Counter, kill, lab, long};
 use crate::support::{TestLab, eventually};
 
-const APPROLES: &str = "  - {name: app, policies: [p], secret_id_ttl: 6s}\n";
+const APPROLES: &str = "  - {name: app, policies: [p], secret_id_ttl: 12s}\n";
 
 /// The application logs in every 50 ms during `faults`.
 fn survives(lab: &TestLab, faults: impl FnOnce()) {

@@ -43,7 +43,7 @@ impl TestLab {
 
 #[test]
 fn up_leaves_one_behind_and_down_ends_it() {
-    let lab = lab("life", APPROLES);
+    let lab = lab("life", "  - {name: app, policies: [p], secret_id_ttl: 1h}\n");
     lab.ok(&["up", "--progress", "quiet"]);
     assert!(is_kept(&lab));
     let pid = lab.keeper_pid();

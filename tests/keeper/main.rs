@@ -8,4 +8,5 @@ mod client;
 mod disk;
 mod faults;
 mod lifecycle;
+mod rotation;
 mod turnover;

@@ -31,7 +31,7 @@ GRANT ALL PRIVILEGES ON `{{database}}`.* TO '{{name}}'@'%' WITH GRANT OPTION;
 
 const DEFAULT_TTL: Duration = Duration::from_hours(1);
 const MAX_TTL: Duration = Duration::from_hours(24);
-const SHORTEST_ROTATION: Duration = Duration::from_mins(1);
+const SHORTEST_ROTATION: Duration = Duration::from_secs(1);
 
 /// The databases, still without their roles.
 pub(super) fn resolve(file: &LabFile, input: &Input<'_>, problems: &mut Problems<'_>) -> Vec<DatabaseSpec> {
@@ -103,8 +103,8 @@ fn rotation(given: &Database, problems: &mut Problems<'_>) -> RootRotation {
         Some(Rotation::Every(rotation)) => {
             let every = rotation.every.value.0;
             if every < SHORTEST_ROTATION {
-                let message = "the root password cannot be replaced more often than every minute";
-                problems.add_help(rotation.every.place, message, "write 1m or more");
+                let message = "the root password cannot be replaced more often than every second";
+                problems.add_help(rotation.every.place, message, "write 1s or more");
             }
             RootRotation::Every(every)
         }
