@@ -7,7 +7,7 @@ use std::path::Path;
 use super::LabError;
 use crate::provision::KEEPER_POLICY;
 use crate::spec::LabSpec;
-use crate::state::{LabDir, Manifest, StateError};
+use crate::state::{LabDir, Manifest, StateError, editing};
 
 /// The paths of everything declared. A connection cannot be deleted just so: without it, Vault could
 /// no longer revoke the credentials it issued.
@@ -24,6 +24,7 @@ pub(super) fn declared(spec: &LabSpec) -> BTreeSet<String> {
 
 /// Adds to what the lab owns, before any of it is written.
 pub(super) fn remember(dir: &LabDir, declared: &BTreeSet<String>) -> Result<(), StateError> {
+    let _guard = editing();
     let Some(mut manifest) = Manifest::load(dir)? else { return Ok(()) };
     if declared.is_subset(&manifest.provisioned) {
         return Ok(());
@@ -40,6 +41,7 @@ pub(super) fn stale(dir: &LabDir, declared: &BTreeSet<String>) -> Result<Vec<Str
 
 /// What the lab owns once the rest is removed.
 pub(super) fn keep_only(dir: &LabDir, declared: &BTreeSet<String>) -> Result<(), StateError> {
+    let _guard = editing();
     let Some(mut manifest) = Manifest::load(dir)? else { return Ok(()) };
     manifest.provisioned.clone_from(declared);
     manifest.save(dir)

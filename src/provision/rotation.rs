@@ -6,7 +6,7 @@ use super::{DatabaseTarget, ProvisionError};
 use crate::database::{Login, connect, try_login};
 use crate::report::Outcome;
 use crate::secret::Secret;
-use crate::state::{Accounts, LabDir};
+use crate::state::{Accounts, LabDir, editing};
 use crate::vault::{Client, VaultError};
 
 /// Length of a password this program makes.
@@ -32,9 +32,12 @@ async fn give_new_password(target: &mut DatabaseTarget<'_>, lab: &LabDir) -> Res
     let name = target.spec.name.clone();
     let password = Secret::random(PASSWORD_LENGTH);
     target.accounts.admin.password = password.clone();
-    let mut accounts = Accounts::load(lab)?;
-    accounts.databases.insert(name.clone(), target.accounts.clone());
-    accounts.save(lab)?;
+    {
+        let _guard = editing();
+        let mut accounts = Accounts::load(lab)?;
+        accounts.databases.insert(name.clone(), target.accounts.clone());
+        accounts.save(lab)?;
+    }
     let on = || ProvisionError::database(&name);
     let mut database = connect(&target.from_host, &target.accounts.superuser).await.map_err(on())?;
     let user = &target.accounts.admin.username;

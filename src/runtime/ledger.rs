@@ -1,13 +1,13 @@
 //! What a runtime writes down about a lab's services: records in the manifest, and accounts.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use super::{RuntimeError, RuntimeKind};
 use crate::database::{self, Database, Target};
 use crate::secret::Secret;
 use crate::service::{mysql, postgres};
 use crate::spec::model::{ADMIN_USER, DatabaseSpec, Engine};
-use crate::state::{Accounts, Credentials, DatabaseAccounts, LabDir, Manifest, ServiceRecord, StateError};
+use crate::state::{
+    Accounts, Credentials, DatabaseAccounts, LabDir, Manifest, ServiceRecord, StateError, editing,
+};
 
 /// Characters in a generated password: about 190 bits.
 const PASSWORD_LENGTH: usize = 32;
@@ -30,25 +30,20 @@ pub(super) fn superuser(engine: Engine) -> &'static str {
 pub(super) struct Ledger {
     lab: LabDir,
     runtime: RuntimeKind,
-    guard: Mutex<()>,
 }
 
 impl Ledger {
     pub fn new(lab: &LabDir, runtime: RuntimeKind) -> Self {
-        Self { lab: lab.clone(), runtime, guard: Mutex::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { lab: lab.clone(), runtime }
     }
 
     pub fn record(&self, service: &str) -> Result<Option<ServiceRecord>, StateError> {
-        let _guard = self.lock();
+        let _guard = editing();
         Ok(Manifest::load(&self.lab)?.and_then(|mut manifest| manifest.services.remove(service)))
     }
 
     pub fn save_record(&self, service: &str, record: &ServiceRecord) -> Result<(), StateError> {
-        let _guard = self.lock();
+        let _guard = editing();
         let mut manifest =
             Manifest::load(&self.lab)?.unwrap_or_else(|| Manifest::new(self.runtime.as_str(), None));
         if manifest.services.get(service) == Some(record) {
@@ -60,7 +55,7 @@ impl Ledger {
 
     /// Forgets the service and its accounts.
     pub fn forget(&self, service: &str) -> Result<(), StateError> {
-        let _guard = self.lock();
+        let _guard = editing();
         if let Some(mut manifest) = Manifest::load(&self.lab)?
             && manifest.services.remove(service).is_some()
         {
@@ -74,7 +69,7 @@ impl Ledger {
     }
 
     pub fn accounts(&self, service: &str) -> Result<Option<DatabaseAccounts>, StateError> {
-        let _guard = self.lock();
+        let _guard = editing();
         Ok(Accounts::load(&self.lab)?.databases.remove(service))
     }
 
@@ -85,7 +80,7 @@ impl Ledger {
             admin: fresh(ADMIN_USER),
             applied: false,
         };
-        let _guard = self.lock();
+        let _guard = editing();
         let mut all = Accounts::load(&self.lab)?;
         all.databases.insert(spec.name.clone(), accounts);
         all.save(&self.lab)
@@ -112,7 +107,7 @@ impl Ledger {
                 .map_err(RuntimeError::database(service))?;
         }
         accounts.applied = true;
-        let _guard = self.lock();
+        let _guard = editing();
         let mut all = Accounts::load(&self.lab)?;
         all.databases.insert(service.to_owned(), accounts.clone());
         all.save_unsynced(&self.lab)?;

@@ -27,6 +27,14 @@ pub use token::CommandToken;
 pub use unlock::{Purpose, Unlock};
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// To be held while one of a lab's files is read, changed and written: a lab's services are worked on
+/// side by side. Other programs are kept out by the lab's lock.
+pub(crate) fn editing() -> MutexGuard<'static, ()> {
+    static EDITING: Mutex<()> = Mutex::new(());
+    EDITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Why the state on disk could not be read or written.
 #[derive(Debug, thiserror::Error)]
