@@ -23,6 +23,8 @@ pub mod logical;
 pub mod pki;
 pub mod policy;
 pub mod random;
+#[cfg(test)]
+mod reference;
 pub mod server;
 pub mod shamir;
 pub mod storage;

@@ -91,6 +91,12 @@ impl AppRole {
     }
 }
 
+/// The table of endpoints, for the documentation.
+#[cfg(test)]
+pub(crate) fn reference() -> Vec<crate::framework::Row> {
+    routes().iter().map(Route::row).collect()
+}
+
 fn routes() -> Vec<Route<Endpoint>> {
     const WRITE: &[Operation] = &[Operation::Update];
     const DESTROY: &[Operation] = &[Operation::Update, Operation::Delete];

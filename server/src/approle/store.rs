@@ -109,7 +109,7 @@ impl Store {
             return Err(Error::internal("at least one constraint should be enabled on the role"));
         }
         if self.role_by_id(&role.role_id).is_some_and(|other| other.name != role.name) {
-            return Err(Error::internal("role_id already in use"));
+            return Err(Error::raw_bad_request("role_id already in use"));
         }
         self.view.put_json(&format!("role/{}", role.name), &role).await?;
         let mut roles = self.roles.write().unwrap_or_else(PoisonError::into_inner);

@@ -41,7 +41,7 @@ impl Config {
             .map(|listener| json!({"config": listener.raw, "type": listener.kind()}))
             .collect();
         show("listeners", listeners);
-        show("log_format", text(&self.log_format));
+        show("log_format", json!(self.log_format.as_deref().unwrap_or("unspecified")));
         show("log_level", text(&self.log_level));
         show("max_lease_ttl", seconds(self.max_lease_ttl));
         show("pid_file", path(self.pid_file.as_deref()));

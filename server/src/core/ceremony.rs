@@ -1,4 +1,4 @@
-//! Operations that need the unseal keys again: rekey and generate-root.
+//! Operations that need the unseal keys again: what they share, and generate-root.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -6,29 +6,30 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Core;
-use super::lifecycle::{InitRequest, barrier_error};
-use super::unseal::{Share, to_base64};
-use crate::barrier::{Key, SealConfig};
+use super::lifecycle::barrier_error;
+use super::rekey::Rekey;
+use super::unseal::Share;
+use crate::barrier::Key;
 use crate::logical::Error;
-use crate::{hex, random, shamir, token};
+use crate::{random, shamir, token};
 
 /// Characters of a token this server makes: `hvs.` and 24 more.
 const TOKEN_LEN: usize = 28;
 
 /// Keys gathered for one operation under way.
 pub struct Gathering<T> {
-    nonce: String,
-    shares: Vec<Share>,
-    detail: T,
+    pub(super) nonce: String,
+    pub(super) shares: Vec<Share>,
+    pub(super) detail: T,
 }
 
 impl<T> Gathering<T> {
-    fn start(detail: T) -> Self {
+    pub(super) fn start(detail: T) -> Self {
         Self { nonce: random::uuid(), shares: Vec::new(), detail }
     }
 
     /// Takes a key; hands all over when there are enough, and starts gathering anew.
-    fn add(
+    pub(super) fn add(
         &mut self,
         what: &str,
         nonce: &str,
@@ -54,18 +55,18 @@ impl<T> Gathering<T> {
 /// The operations under way.
 #[derive(Default)]
 pub struct Ceremonies {
-    rekey: Option<Gathering<InitRequest>>,
+    pub(super) rekey: Option<Gathering<Rekey>>,
     /// With the one-time pad that hides the token.
     generate_root: Option<Gathering<Zeroizing<String>>>,
 }
 
 impl Core {
-    fn needed(&self) -> Result<usize, Error> {
+    pub(super) fn needed(&self) -> Result<usize, Error> {
         let config = self.barrier.seal_config().map_err(barrier_error)?;
         Ok(config.map_or(0, |config| usize::from(config.secret_threshold)))
     }
 
-    fn unsealed(&self, error: &str) -> Result<(), Error> {
+    pub(super) fn unsealed(&self, error: &str) -> Result<(), Error> {
         match self.active() {
             Some(_) => Ok(()),
             None => Err(Error::coded(503, error)),
@@ -73,92 +74,11 @@ impl Core {
     }
 
     /// Checks that keys make up the root key.
-    fn verify_shares(&self, shares: &[Share]) -> Result<(), Error> {
+    pub(super) fn verify_shares(&self, shares: &[Share]) -> Result<(), Error> {
         let wrong = |cause: String| Error::bad_request(format!("invalid key: {cause}"));
         let key = shamir::combine_unseal_keys(shares).map_err(|error| wrong(error.to_string()))?;
         let key = Key::from_bytes(&key).map_err(|error| wrong(error.to_string()))?;
         self.barrier.verify_root_key(&key).map_err(|error| wrong(error.to_string()))
-    }
-
-    /// The body of `sys/rekey/init`.
-    ///
-    /// # Errors
-    /// 503 while sealed.
-    pub fn rekey_status(&self) -> Result<Value, Error> {
-        self.unsealed("node is not active")?;
-        let ceremonies = self.ceremonies();
-        let (nonce, shares, threshold, progress) = match &ceremonies.rekey {
-            None => ("", 0, 0, 0),
-            Some(rekey) => {
-                (rekey.nonce.as_str(), rekey.detail.shares, rekey.detail.threshold, rekey.shares.len())
-            }
-        };
-        Ok(json!({
-            "nonce": nonce,
-            "started": ceremonies.rekey.is_some(),
-            "t": threshold,
-            "n": shares,
-            "progress": progress,
-            "required": self.needed()?,
-            "pgp_fingerprints": null,
-            "backup": false,
-            "verification_required": false,
-        }))
-    }
-
-    /// Begins a rekey.
-    ///
-    /// # Errors
-    /// 400 when one is under way.
-    pub fn start_rekey(&self, request: InitRequest) -> Result<(), Error> {
-        self.unsealed("node is not active")?;
-        let mut ceremonies = self.ceremonies();
-        if ceremonies.rekey.is_some() {
-            return Err(Error::bad_request("rekey already in progress"));
-        }
-        ceremonies.rekey = Some(Gathering::start(request));
-        Ok(())
-    }
-
-    /// Gives a rekey up.
-    pub fn cancel_rekey(&self) {
-        self.ceremonies().rekey = None;
-    }
-
-    /// Takes a key for the rekey; the last one needed makes the new keys.
-    ///
-    /// # Errors
-    /// 400 without a rekey, for a wrong nonce, and for wrong keys (gathering then starts anew).
-    pub async fn update_rekey(&self, nonce: &str, share: Share) -> Result<Value, Error> {
-        self.unsealed("node is not active")?;
-        let needed = self.needed()?;
-        let gathered = {
-            let mut ceremonies = self.ceremonies();
-            let rekey = ceremonies
-                .rekey
-                .as_mut()
-                .ok_or_else(|| Error::bad_request("no barrier rekey in progress"))?;
-            rekey.add("rekey", nonce, share, needed)?.map(|shares| (shares, rekey.detail.clone()))
-        };
-        let Some((shares, request)) = gathered else {
-            return self.rekey_status();
-        };
-        self.verify_shares(&shares)?;
-        let root_key = Key::generate();
-        let keys = shamir::split_unseal_key(root_key.expose(), request.shares, request.threshold)
-            .map_err(|error| Error::internal(format!("failed to split the root key: {error}")))?;
-        let config = SealConfig { secret_shares: request.shares, secret_threshold: request.threshold };
-        self.barrier.rekey(&root_key, &config).await.map_err(barrier_error)?;
-        self.cancel_rekey();
-        Ok(json!({
-            "nonce": nonce,
-            "complete": true,
-            "keys": keys.iter().map(|key| hex::encode(key)).collect::<Vec<_>>(),
-            "keys_base64": keys.iter().map(|key| to_base64(key)).collect::<Vec<_>>(),
-            "pgp_fingerprints": null,
-            "backup": false,
-            "verification_required": false,
-        }))
     }
 
     /// The body of `sys/generate-root/attempt`.

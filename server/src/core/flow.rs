@@ -191,7 +191,8 @@ async fn authenticate(active: &Arc<Active>, request: &mut Request) -> Result<Cal
         token = active.use_token(&key).await?;
     }
     let entry = Arc::clone(&token.entry);
-    if !entry.bound_cidrs.is_empty() {
+    // A root token that never ends is bound to no network, as in Vault.
+    if !entry.bound_cidrs.is_empty() && !entry.ttl.is_zero() {
         let within = request
             .remote_addr
             .is_some_and(|address| entry.bound_cidrs.iter().any(|cidr| cidr.contains(&address)));
@@ -203,6 +204,9 @@ async fn authenticate(active: &Arc<Active>, request: &mut Request) -> Result<Cal
         "" => None,
         id => active.identity.shared(id)?,
     };
+    if entity.as_ref().is_some_and(|entity| entity.disabled) {
+        return Err(Error::PermissionDenied);
+    }
     let acl = active.acl_of(&entry, entity.as_deref());
     let last_use = entry.num_uses < 0;
     request.token = Some(entry);

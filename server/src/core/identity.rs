@@ -1,49 +1,156 @@
-//! Identity entities, as far as logins need them: one entity per name at an auth mount.
+//! Identity entities and their aliases, as far as logins need them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::logical::{Alias, Entity, Error, View, Write};
 use crate::{policy, random};
 
-/// A stored entity. Each belongs to one alias.
+/// A stored entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "EntityRecord")]
 pub struct StoredEntity {
     /// UUID.
     pub id: String,
-    /// Name, `entity_` and eight digits.
+    /// Name; of those that logins make `entity_` and eight digits.
     pub name: String,
     /// Metadata.
-    #[serde(default)]
     pub metadata: BTreeMap<String, String>,
     /// Policies tokens of this entity get besides their own.
-    #[serde(default)]
     pub policies: Vec<String>,
-    /// UUID of the alias.
-    pub alias_id: String,
-    /// Name at the auth mount.
-    pub alias_name: String,
-    /// Accessor of the auth mount.
+    /// Its logins and tokens are refused.
+    pub disabled: bool,
+    /// Its names at auth mounts, one at each.
+    pub aliases: Vec<StoredAlias>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last changed.
+    pub updated: Timestamp,
+}
+
+/// A name at an auth mount.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredAlias {
+    /// UUID.
+    pub id: String,
+    /// Name at the mount: the role_id for AppRole, the user name for userpass.
+    pub name: String,
+    /// Accessor of the mount.
     pub mount_accessor: String,
     /// Metadata the auth method gave.
     #[serde(default)]
-    pub alias_metadata: BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, String>,
+    /// Metadata given over the API.
+    #[serde(default)]
+    pub custom_metadata: BTreeMap<String, String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last changed.
+    pub updated: Timestamp,
+}
+
+/// The stored form. Once an entity was one with its only alias: those are still read.
+#[derive(Deserialize)]
+struct EntityRecord {
+    id: String,
+    name: String,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    policies: Vec<String>,
+    #[serde(default)]
+    disabled: bool,
+    #[serde(default)]
+    aliases: Vec<StoredAlias>,
+    #[serde(default)]
+    created: Timestamp,
+    #[serde(default)]
+    updated: Timestamp,
+    #[serde(default)]
+    alias_id: String,
+    #[serde(default)]
+    alias_name: String,
+    #[serde(default)]
+    mount_accessor: String,
+    #[serde(default)]
+    alias_metadata: BTreeMap<String, String>,
+}
+
+impl From<EntityRecord> for StoredEntity {
+    fn from(record: EntityRecord) -> Self {
+        let mut aliases = record.aliases;
+        if !record.alias_id.is_empty() {
+            aliases.push(StoredAlias {
+                id: record.alias_id,
+                name: record.alias_name,
+                mount_accessor: record.mount_accessor,
+                metadata: record.alias_metadata,
+                custom_metadata: BTreeMap::new(),
+                created: record.created,
+                updated: record.updated,
+            });
+        }
+        Self {
+            id: record.id,
+            name: record.name,
+            metadata: record.metadata,
+            policies: record.policies,
+            disabled: record.disabled,
+            aliases,
+            created: record.created,
+            updated: record.updated,
+        }
+    }
+}
+
+impl StoredAlias {
+    /// A new alias.
+    pub fn new(name: &str, mount_accessor: &str) -> Self {
+        let now = Timestamp::now();
+        Self {
+            id: random::uuid(),
+            name: name.to_owned(),
+            mount_accessor: mount_accessor.to_owned(),
+            metadata: BTreeMap::new(),
+            custom_metadata: BTreeMap::new(),
+            created: now,
+            updated: now,
+        }
+    }
 }
 
 impl StoredEntity {
+    /// A new entity without aliases, with a name of its own.
+    pub fn named_by_itself() -> Self {
+        let now = Timestamp::now();
+        Self {
+            id: random::uuid(),
+            name: format!("entity_{:08x}", u32::from_be_bytes(random::bytes())),
+            metadata: BTreeMap::new(),
+            policies: Vec::new(),
+            disabled: false,
+            aliases: Vec::new(),
+            created: now,
+            updated: now,
+        }
+    }
+
     /// The form policy templates take.
     pub fn for_policies(&self) -> policy::Identity {
+        let alias = |alias: &StoredAlias| policy::MountAlias {
+            mount_accessor: alias.mount_accessor.clone(),
+            id: alias.id.clone(),
+            name: alias.name.clone(),
+            metadata: alias.metadata.clone(),
+            custom_metadata: alias.custom_metadata.clone(),
+        };
         policy::Identity {
             entity: Entity { id: self.id.clone(), name: self.name.clone(), metadata: self.metadata.clone() },
-            aliases: vec![policy::MountAlias {
-                mount_accessor: self.mount_accessor.clone(),
-                id: self.alias_id.clone(),
-                name: self.alias_name.clone(),
-                metadata: self.alias_metadata.clone(),
-                custom_metadata: BTreeMap::new(),
-            }],
+            aliases: self.aliases.iter().map(alias).collect(),
             groups: Vec::new(),
         }
     }
@@ -67,18 +174,17 @@ struct Cache {
 pub struct IdentityStore {
     view: View,
     cache: RwLock<Cache>,
-    /// Held while an entity is looked up and made, so that one name gets one entity.
-    creating: tokio::sync::Mutex<()>,
+    /// Held while entities are looked up and written, so that one name gets one entity.
+    changing: Mutex<()>,
 }
+
+/// The right to change entities; whoever holds it is alone with them.
+pub type Changing<'a> = MutexGuard<'a, ()>;
 
 impl IdentityStore {
     /// The entities below `sys/identity/`.
     pub fn new(storage: &View) -> Self {
-        Self {
-            view: storage.sub("sys/identity/"),
-            cache: RwLock::default(),
-            creating: tokio::sync::Mutex::new(()),
-        }
+        Self { view: storage.sub("sys/identity/"), cache: RwLock::default(), changing: Mutex::new(()) }
     }
 
     /// The entity with this id.
@@ -94,6 +200,9 @@ impl IdentityStore {
     /// # Errors
     /// When storage cannot be read.
     pub fn shared(&self, id: &str) -> Result<Option<Arc<StoredEntity>>, Error> {
+        if id.is_empty() {
+            return Ok(None);
+        }
         let cache = self.cache();
         if let Some(entity) = cache.entities.get(id) {
             return Ok(Some(Arc::clone(entity)));
@@ -126,27 +235,23 @@ impl IdentityStore {
         insert(&mut cache);
     }
 
-    /// Forgets an entity that was changed in storage.
-    fn forget(&self, entity: &StoredEntity) {
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        cache.changes += 1;
-        cache.entities.remove(&entity.id);
-        cache.aliases.remove(&alias_key(&entity.mount_accessor, &entity.alias_name));
-    }
-
-    /// Writes what changes an entity, and sees to it that nobody goes on with what it was.
-    async fn write(&self, entity: &StoredEntity, writes: Vec<Write>) -> Result<(), Error> {
+    /// Writes what changes entities, and sees to it that nobody goes on with what they were.
+    async fn write(&self, ids: Vec<String>, aliases: Vec<String>, writes: Vec<Write>) -> Result<(), Error> {
         // Also when this is given up on the way: it may have been written by then.
-        let _forgotten = Forget { store: self, entity };
+        let _forgotten = Forget { store: self, ids, aliases };
         Ok(self.view.batch(writes).await?)
     }
 
-    /// Ids of all entities.
+    /// All entities.
     ///
     /// # Errors
     /// When storage cannot be read.
-    pub fn ids(&self) -> Result<Vec<String>, Error> {
-        Ok(self.view.list("entity/")?)
+    pub fn all(&self) -> Result<Vec<StoredEntity>, Error> {
+        let mut entities = Vec::new();
+        for id in self.view.list("entity/")? {
+            entities.extend(self.get(&id)?);
+        }
+        Ok(entities)
     }
 
     /// The entity of a name at an auth mount.
@@ -189,75 +294,88 @@ impl IdentityStore {
     /// # Errors
     /// When storage fails.
     pub async fn ensure(&self, accessor: &str, alias: &Alias) -> Result<Arc<StoredEntity>, Error> {
-        if let Some(found) = self.find_shared(accessor, &alias.name)?
-            && found.alias_metadata == alias.metadata
-        {
+        let is_current = |entity: &Arc<StoredEntity>| {
+            let mut aliases = entity.aliases.iter();
+            aliases.any(|a| a.mount_accessor == accessor && a.metadata == alias.metadata)
+        };
+        if let Some(found) = self.find_shared(accessor, &alias.name)?.filter(is_current) {
             return Ok(found);
         }
-        let _creating = self.creating.lock().await;
-        let entity = match self.find_stored(accessor, &alias.name)? {
-            Some(found) => StoredEntity { alias_metadata: alias.metadata.clone(), ..found },
-            None => StoredEntity {
-                id: random::uuid(),
-                name: format!("entity_{:08x}", u32::from_be_bytes(random::bytes())),
-                metadata: BTreeMap::new(),
-                policies: Vec::new(),
-                alias_id: random::uuid(),
-                alias_name: alias.name.clone(),
-                mount_accessor: accessor.to_owned(),
-                alias_metadata: alias.metadata.clone(),
-            },
-        };
-        let writes = vec![
-            Write::put_json(format!("entity/{}", entity.id), &entity)?,
-            Write::put_json(alias_key(accessor, &alias.name), &entity.id)?,
-        ];
-        self.write(&entity, writes).await?;
+        let changing = self.change().await;
+        let mut entity =
+            self.find_stored(accessor, &alias.name)?.unwrap_or_else(StoredEntity::named_by_itself);
+        match entity.aliases.iter_mut().find(|a| a.mount_accessor == accessor) {
+            Some(known) => known.metadata.clone_from(&alias.metadata),
+            None => entity.aliases.push(StoredAlias {
+                metadata: alias.metadata.clone(),
+                ..StoredAlias::new(&alias.name, accessor)
+            }),
+        }
+        self.put(&changing, &[&entity], &[]).await?;
         Ok(Arc::new(entity))
     }
 
-    /// Changes an entity that exists; `change` sees it as it is stored now. None where it is gone.
-    ///
-    /// # Errors
-    /// Those of `change`; when storage fails.
-    pub async fn change(
-        &self,
-        id: &str,
-        change: impl FnOnce(&mut StoredEntity) -> Result<(), Error>,
-    ) -> Result<Option<()>, Error> {
-        let _changing = self.creating.lock().await;
-        let Some(mut entity) = self.get(id)? else {
-            return Ok(None);
-        };
-        change(&mut entity)?;
-        let write = Write::put_json(format!("entity/{id}"), &entity)?;
-        self.write(&entity, vec![write]).await?;
-        Ok(Some(()))
+    /// Waits for the right to change entities.
+    pub async fn change(&self) -> Changing<'_> {
+        self.changing.lock().await
     }
 
-    /// Removes an entity with its alias; the next login makes a new one.
+    /// Stores entities with their aliases, and forgets the aliases `gone`, all at once.
     ///
     /// # Errors
     /// When storage fails.
-    pub async fn remove(&self, entity: &StoredEntity) -> Result<(), Error> {
-        let _changing = self.creating.lock().await;
-        let writes = vec![
-            Write::delete(format!("entity/{}", entity.id)),
-            Write::delete(alias_key(&entity.mount_accessor, &entity.alias_name)),
-        ];
-        self.write(entity, writes).await
+    pub async fn put(
+        &self,
+        _changing: &Changing<'_>,
+        entities: &[&StoredEntity],
+        gone: &[&StoredAlias],
+    ) -> Result<(), Error> {
+        let (mut writes, mut aliases) = (Vec::new(), Vec::new());
+        for alias in gone {
+            aliases.push(alias_key(&alias.mount_accessor, &alias.name));
+            writes.push(Write::delete(alias_key(&alias.mount_accessor, &alias.name)));
+        }
+        for entity in entities {
+            writes.push(Write::put_json(format!("entity/{}", entity.id), entity)?);
+            for alias in &entity.aliases {
+                aliases.push(alias_key(&alias.mount_accessor, &alias.name));
+                writes.push(Write::put_json(alias_key(&alias.mount_accessor, &alias.name), &entity.id)?);
+            }
+        }
+        let ids = entities.iter().map(|entity| entity.id.clone()).collect();
+        self.write(ids, aliases, writes).await
+    }
+
+    /// Removes an entity with its aliases; the next login makes a new one.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn remove(&self, _changing: &Changing<'_>, entity: &StoredEntity) -> Result<(), Error> {
+        let aliases = entity.aliases.iter().map(|alias| alias_key(&alias.mount_accessor, &alias.name));
+        let aliases: Vec<String> = aliases.collect();
+        let mut writes = vec![Write::delete(format!("entity/{}", entity.id))];
+        writes.extend(aliases.iter().map(Write::delete));
+        self.write(vec![entity.id.clone()], aliases, writes).await
     }
 }
 
-/// Forgets an entity when dropped.
+/// Forgets what was kept of entities and aliases when dropped.
 struct Forget<'a> {
     store: &'a IdentityStore,
-    entity: &'a StoredEntity,
+    ids: Vec<String>,
+    aliases: Vec<String>,
 }
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.store.forget(self.entity);
+        let mut cache = self.store.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.changes += 1;
+        for id in &self.ids {
+            cache.entities.remove(id);
+        }
+        for alias in &self.aliases {
+            cache.aliases.remove(alias);
+        }
     }
 }
 
@@ -269,6 +387,27 @@ fn alias_key(accessor: &str, name: &str) -> String {
 mod tests {
     use super::*;
     use crate::logical::testing::MemoryStorage;
+    use serde_json::json;
+
+    #[test]
+    fn an_entity_of_the_first_version_is_read_with_its_alias() {
+        let old = json!({
+            "id": "e", "name": "entity_1", "policies": ["p"], "alias_id": "a", "alias_name": "bob",
+            "mount_accessor": "auth_userpass_1", "alias_metadata": {"k": "v"},
+        });
+        let entity: StoredEntity = serde_json::from_value(old).unwrap();
+        assert_eq!((entity.id.as_str(), entity.aliases.len()), ("e", 1));
+        assert_eq!((entity.aliases[0].id.as_str(), entity.aliases[0].name.as_str()), ("a", "bob"));
+        let again: StoredEntity = serde_json::from_value(json!(entity)).unwrap();
+        assert_eq!(again, entity);
+    }
+
+    async fn add_policy(store: &IdentityStore, id: &str) {
+        let changing = store.change().await;
+        let mut entity = store.get(id).unwrap().unwrap();
+        entity.policies.push("p".to_owned());
+        store.put(&changing, &[&entity], &[]).await.unwrap();
+    }
 
     #[tokio::test]
     async fn what_is_kept_ready_is_what_is_stored() {
@@ -280,17 +419,15 @@ mod tests {
             assert_eq!(store.find_stored("auth_approle_1", "role").unwrap().as_ref(), Some(&*made));
         }
         let other = Alias { metadata: BTreeMap::from([("a".to_owned(), "b".to_owned())]), ..alias.clone() };
-        assert_eq!(store.ensure("auth_approle_1", &other).await.unwrap().alias_metadata, other.metadata);
-        let add = |entity: &mut StoredEntity| {
-            entity.policies.push("p".to_owned());
-            Ok(())
-        };
-        store.change(&made.id, add).await.unwrap().unwrap();
+        assert_eq!(store.ensure("auth_approle_1", &other).await.unwrap().aliases[0].metadata, other.metadata);
+        add_policy(&store, &made.id).await;
         let found = store.shared(&made.id).unwrap().unwrap();
         assert_eq!(found.policies, ["p"]);
         // Another store over the same storage has read nothing before.
         assert_eq!(IdentityStore::new(&storage).get(&made.id).unwrap().as_ref(), Some(&*found));
-        store.remove(&found).await.unwrap();
+        let changing = store.change().await;
+        store.remove(&changing, &found).await.unwrap();
+        drop(changing);
         assert_eq!(store.get(&made.id).unwrap(), None);
         assert_eq!(store.find_stored("auth_approle_1", "role").unwrap(), None);
         assert_ne!(store.ensure("auth_approle_1", &alias).await.unwrap().id, made.id);
@@ -303,11 +440,7 @@ mod tests {
         let alias = Alias { name: "role".to_owned(), metadata: BTreeMap::new() };
         let old = store.ensure("auth_approle_1", &alias).await.unwrap();
         let changes = store.cache().changes;
-        let add = |entity: &mut StoredEntity| {
-            entity.policies.push("p".to_owned());
-            Ok(())
-        };
-        store.change(&old.id, add).await.unwrap().unwrap();
+        add_policy(&store, &old.id).await;
         store.keep(changes, |cache| {
             cache.entities.insert(old.id.clone(), Arc::clone(&old));
         });

@@ -59,6 +59,9 @@ async fn make_token(
     response.warnings.extend(warnings);
     if let Some(alias) = &auth.alias {
         let entity = active.identity.ensure(&request.mount_accessor, alias).await?;
+        if entity.disabled {
+            return Err(Error::coded(403, "permission denied"));
+        }
         auth.entity_id.clone_from(&entity.id);
         auth.identity_policies = sanitize_policies(&entity.policies, false);
     }
@@ -73,11 +76,9 @@ async fn make_token(
     let token = token?;
     auth.token_policies.clone_from(&token.entry.policies);
     auth.policies.clone_from(&token.entry.policies);
-    for name in &auth.identity_policies {
-        if !auth.policies.contains(name) {
-            auth.policies.push(name.clone());
-        }
-    }
+    auth.policies.extend(auth.identity_policies.iter().cloned());
+    auth.policies.sort_unstable();
+    auth.policies.dedup();
     auth.client_token.clone_from(&token.entry.id);
     auth.accessor.clone_from(&token.entry.accessor);
     Ok(())

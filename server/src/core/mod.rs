@@ -10,6 +10,7 @@ pub mod mounting;
 pub mod mounts;
 pub mod policies;
 pub mod registry;
+mod rekey;
 pub mod router;
 pub mod settings;
 pub mod status;

@@ -136,23 +136,37 @@ impl Active {
     pub async fn tune(
         &self,
         path: &str,
+        registry: &Registry,
         change: impl FnOnce(&mut MountEntry) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let _mounting = self.mounting.lock().await;
-        let mounted = self
-            .router
-            .snapshot()
-            .get(path)
-            .cloned()
-            .ok_or_else(|| Error::bad_request(format!("no mount entry found for {path:?}")))?;
-        let mut entry = MountEntry::clone(&mounted.entry());
+        let mounted = self.router.snapshot().get(path).cloned().ok_or_else(|| {
+            Error::bad_request(format!("tune of path {path:?} failed: no mount entry found"))
+        })?;
+        let before = mounted.entry();
+        let mut entry = MountEntry::clone(&before);
         change(&mut entry)?;
+        // Options decide which backend serves the mount, such as the version of kv.
+        let remade =
+            if entry.options == before.options { None } else { Some(self.make_mount(&entry, registry)?) };
         let mut entries = self.entries();
         entries.retain(|other| other.uuid != entry.uuid);
         entries.push(entry.clone());
         mounts::store(&self.storage, entry.table, &entries).await?;
-        mounted.set_entry(entry);
-        Ok(())
+        let Some(remade) = remade else {
+            mounted.set_entry(entry);
+            return Ok(());
+        };
+        mounted.taint();
+        if let Engine::Backend(backend) = &mounted.engine {
+            backend.unload().await;
+        }
+        let initialised = match &remade.engine {
+            Engine::Backend(backend) => backend.initialize().await,
+            _ => Ok(()),
+        };
+        self.router.insert(path.to_owned(), Arc::new(remade));
+        initialised
     }
 }
 

@@ -39,7 +39,7 @@ impl PolicyStore {
     pub async fn open(storage: &View) -> Result<Self, Error> {
         let store =
             Self { view: storage.sub("sys/policy/"), parsed: RwLock::default(), acls: RwLock::default() };
-        for name in store.view.list("")? {
+        for name in store.view.keys("")? {
             let Some(text) = store.view.get_json::<String>(&name)? else {
                 continue;
             };

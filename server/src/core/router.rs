@@ -110,7 +110,7 @@ impl Mounted {
 }
 
 /// Whether a special path pattern covers a path: exact, `*` at the end, `+` for a segment.
-fn matches(pattern: &str, path: &str) -> bool {
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let (pattern, prefix) = match pattern.strip_suffix('*') {
         Some(rest) => (rest, true),
         None => (pattern, false),

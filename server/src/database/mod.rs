@@ -12,4 +12,6 @@ pub(crate) mod testdb;
 pub mod username;
 
 pub use engine::DatabaseEngine;
+#[cfg(test)]
+pub(crate) use engine::reference;
 pub use error::PluginError;

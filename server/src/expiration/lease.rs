@@ -173,10 +173,14 @@ impl Active {
             return Err(Error::bad_request("lease is not renewable"));
         };
         let view = lease.for_backend(id, &lease.path[cut..], increment);
-        let renewal = backend
-            .renew(&view)
-            .await
-            .map_err(|error| Error::bad_request(format!("failed to renew entry: {error}")))?;
+        let renewal = backend.renew(&view).await.map_err(|error| {
+            Error::bad_request(match error {
+                Error::Internal(text) => {
+                    format!("failed to renew entry: resp: (*logical.Response)(nil) err: {text}")
+                }
+                other => format!("failed to renew entry: {other}"),
+            })
+        })?;
         let (default, max) = mount_ttls(mounted.cell(), &self.settings);
         let request = TtlRequest {
             role_ttl: renewal.ttl,

@@ -19,6 +19,30 @@ pub struct Route<E> {
     pub endpoint: E,
 }
 
+/// What documentation says of a [`Route`].
+#[cfg(test)]
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Paths it covers.
+    pub pattern: &'static str,
+    /// Operations it supports.
+    pub operations: Vec<Operation>,
+    /// Parameters it knows; none for a path that takes any.
+    pub parameters: Option<Vec<&'static str>>,
+}
+
+#[cfg(test)]
+impl<E> Route<E> {
+    /// Its row in the documentation.
+    pub fn row(&self) -> Row {
+        Row {
+            pattern: self.pattern.text(),
+            operations: self.operations.to_vec(),
+            parameters: self.parameters.clone(),
+        }
+    }
+}
+
 /// A [`Route`] that knows the parameters of all the groups, for tables of them.
 pub fn route<E>(
     pattern: &'static str,

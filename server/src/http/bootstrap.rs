@@ -12,25 +12,40 @@ use crate::core::lifecycle::InitRequest;
 use crate::core::unseal::parse_share;
 use crate::logical::{Error, Fields, Object};
 
+/// Path, methods and parameters of each.
+pub const ROUTES: &[(&str, &[&str], &str)] = &[
+    ("sys/health", &["GET", "HEAD"], "activecode, sealedcode, standbyok, uninitcode, …"),
+    ("sys/init", &["GET", "HEAD", "POST"], "secret_shares, secret_threshold"),
+    ("sys/leader", &["GET", "HEAD"], ""),
+    ("sys/seal-status", &["GET", "HEAD"], ""),
+    ("sys/unseal", &["POST"], "key, reset"),
+];
+
 /// The answer, when the path is one of these.
 pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option<Reply> {
-    let get = matches!(parts.method.as_str(), "GET" | "HEAD");
-    let write = matches!(parts.method.as_str(), "POST" | "PUT");
-    let result = match parts.path.trim_end_matches('/') {
-        "sys/init" if get => {
+    let method = if parts.method == "PUT" { "POST" } else { parts.method.as_str() };
+    let path = parts.path.trim_end_matches('/');
+    // Sealing needs a token, except where there is nothing to seal; other methods it never has.
+    if path == "sys/seal" && method != "POST" {
+        return Some(Reply::errors(405, &[]));
+    }
+    if path == "sys/seal" && core.active().is_none() {
+        return Some(Reply::no_content());
+    }
+    let (_, methods, _) = ROUTES.iter().find(|(known, ..)| *known == path)?;
+    if !methods.contains(&method) {
+        return Some(Reply::errors(405, &[]));
+    }
+    let result = match path {
+        // Boxed: the room they need would be part of every request.
+        "sys/init" if method == "POST" => Box::pin(init(core, body)).await,
+        "sys/init" => {
             Ok(Reply::json(200, &serde_json::json!({ "initialized": core.barrier.is_initialised() })))
         }
-        // Boxed: the room they need would be part of every request.
-        "sys/init" if write => Box::pin(init(core, body)).await,
-        "sys/seal-status" if get => core.seal_status().map(|status| Reply::json(200, &status)),
-        "sys/unseal" if write => Box::pin(unseal(core, body)).await,
-        "sys/health" if get => health(core, parts.query),
-        "sys/leader" if get => Ok(Reply::json(200, &core.leader())),
-        "sys/seal" if !write => Err(Error::coded(405, "")),
-        "sys/init" | "sys/seal-status" | "sys/unseal" | "sys/health" | "sys/leader" => {
-            Err(Error::coded(405, ""))
-        }
-        _ => return None,
+        "sys/seal-status" => core.seal_status().map(|status| Reply::json(200, &status)),
+        "sys/unseal" => Box::pin(unseal(core, body)).await,
+        "sys/health" => health(core, parts.query),
+        _ => Ok(Reply::json(200, &core.leader())),
     };
     Some(result.unwrap_or_else(|error| Reply::error(&error)))
 }
@@ -103,7 +118,8 @@ fn health(core: &Core, query: Option<&str>) -> Result<Reply, Error> {
             .parse::<u16>()
             .ok()
             .filter(|code| (100..1000).contains(code))
-            .ok_or_else(|| Error::coded(400, format!("invalid value {text:?} of {name:?}"))),
+            // Vault says no more than this.
+            .ok_or_else(|| Error::coded(400, "")),
     };
     let codes = [("activecode", 200), ("sealedcode", 503), ("uninitcode", 501)];
     let [active, sealed, uninitialised] = codes.map(|(name, default)| wanted(name, default));

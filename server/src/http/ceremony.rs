@@ -12,23 +12,23 @@ use crate::core::lifecycle::InitRequest;
 use crate::core::unseal::{Share, parse_share};
 use crate::logical::{Error, Fields};
 
+/// Path, methods and parameters of each.
+pub const ROUTES: &[(&str, &[&str], &str)] = &[
+    ("sys/generate-root/attempt", &["GET", "POST", "DELETE"], "otp"),
+    ("sys/generate-root/update", &["POST"], "key, nonce"),
+    ("sys/rekey/backup", &["GET", "DELETE"], ""),
+    ("sys/rekey/init", &["GET", "POST", "DELETE"], "secret_shares, secret_threshold, require_verification"),
+    ("sys/rekey/update", &["POST"], "key, nonce"),
+    ("sys/rekey/verify", &["GET", "POST", "DELETE"], "key, nonce"),
+];
+
 /// The answer, when the path is one of these.
 ///
 /// # Errors
 /// As each operation says.
 pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option<Result<Reply, Error>> {
     let path = parts.path.trim_end_matches('/');
-    let known = [
-        "sys/rekey/init",
-        "sys/rekey/update",
-        "sys/rekey/backup",
-        "sys/rekey/verify",
-        "sys/generate-root/attempt",
-        "sys/generate-root/update",
-    ];
-    if !known.contains(&path) {
-        return None;
-    }
+    ROUTES.iter().find(|(known, ..)| *known == path)?;
     Some(handle(core, parts.method.as_str(), path, body).await)
 }
 
@@ -37,7 +37,8 @@ async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Res
     let body = match path {
         "sys/rekey/init" if method == "GET" => core.rekey_status()?,
         "sys/rekey/init" if write => {
-            core.start_rekey(rekey_request(body)?)?;
+            let (request, verify) = rekey_request(body)?;
+            core.start_rekey(request, verify)?;
             core.rekey_status()?
         }
         "sys/rekey/init" if method == "DELETE" => {
@@ -49,7 +50,13 @@ async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Res
             core.update_rekey(&nonce, share).await?
         }
         "sys/rekey/backup" if method == "GET" => return Err(Error::bad_request("no backed-up keys found")),
-        "sys/rekey/verify" => return Err(Error::bad_request("no rekey configuration found")),
+        "sys/rekey/backup" if method == "DELETE" => return Ok(Reply::no_content()),
+        "sys/rekey/verify" if method == "GET" => core.rekey_verification_status()?,
+        "sys/rekey/verify" if method == "DELETE" => core.restart_rekey_verification()?,
+        "sys/rekey/verify" if write => {
+            let (nonce, share) = key_and_nonce(body)?;
+            core.verify_rekey(&nonce, share).await?
+        }
         "sys/generate-root/attempt" if method == "GET" => core.generate_root_status()?,
         "sys/generate-root/attempt" if write => {
             let data = parse_body(body)?;
@@ -72,14 +79,14 @@ async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Res
     Ok(Reply::json(200, &body))
 }
 
-fn rekey_request(body: &Bytes) -> Result<InitRequest, Error> {
+/// The new keys asked for, and whether they are to be verified.
+fn rekey_request(body: &Bytes) -> Result<(InitRequest, bool), Error> {
     let data = parse_body(body)?;
     let fields = Fields::new(&data);
-    for name in ["backup", "require_verification"] {
-        if fields.bool(name)?.unwrap_or_default() {
-            return Err(Error::bad_request(format!("{name:?} is not supported by this server")));
-        }
+    if fields.bool("backup")?.unwrap_or_default() {
+        return Err(Error::bad_request("\"backup\" is not supported by this server"));
     }
+    let verify = fields.bool("require_verification")?.unwrap_or_default();
     if is_given(fields, "pgp_keys") {
         return Err(Error::bad_request("\"pgp_keys\" is not supported by this server"));
     }
@@ -88,8 +95,10 @@ fn rekey_request(body: &Bytes) -> Result<InitRequest, Error> {
     if threshold > shares {
         return Err(Error::bad_request("provided threshold greater than the total shares"));
     }
-    InitRequest::check(shares, threshold)
-        .map_err(|error| Error::coded(500, error.to_string().replace("invalid seal", "invalid rekey seal")))
+    let request = InitRequest::check(shares, threshold).map_err(|error| {
+        Error::coded(500, error.to_string().replace("invalid seal", "invalid rekey seal"))
+    })?;
+    Ok((request, verify))
 }
 
 fn key_and_nonce(body: &Bytes) -> Result<(String, Share), Error> {

@@ -15,6 +15,8 @@ pub struct Reply {
     pub content_type: &'static str,
     /// Bytes; empty for 204.
     pub body: Bytes,
+    /// Where else to ask, for a redirection.
+    pub location: Option<String>,
 }
 
 const JSON: &str = "application/json";
@@ -40,7 +42,7 @@ impl Reply {
         match serde_json::to_writer(&mut bytes, body) {
             Ok(()) => {
                 bytes.push(b'\n');
-                Self { status, content_type: JSON, body: bytes.into() }
+                Self { status, content_type: JSON, body: bytes.into(), location: None }
             }
             Err(error) => Self::errors(500, &[error.to_string()]),
         }
@@ -48,14 +50,29 @@ impl Reply {
 
     /// 204.
     pub fn no_content() -> Self {
-        Self { status: 204, content_type: JSON, body: Bytes::new() }
+        Self { status: 204, content_type: JSON, body: Bytes::new(), location: None }
+    }
+
+    /// 301, as Go's router answers a path that is not in its shortest form; browsers get a body.
+    pub fn moved(location: String, with_body: bool) -> Self {
+        let body = if with_body {
+            format!("<a href=\"{location}\">Moved Permanently</a>.\n\n")
+        } else {
+            String::new()
+        };
+        Self {
+            status: 301,
+            content_type: "text/html; charset=utf-8",
+            body: body.into(),
+            location: Some(location),
+        }
     }
 
     /// `{"errors": […]}`.
     pub fn errors(status: u16, errors: &[String]) -> Self {
         let mut body = json!({ "errors": errors }).to_string();
         body.push('\n');
-        Self { status, content_type: JSON, body: body.into() }
+        Self { status, content_type: JSON, body: body.into(), location: None }
     }
 
     /// The answer to a request that failed.
@@ -82,9 +99,15 @@ impl Reply {
             };
         };
         if let Some(raw) = &response.raw {
-            return Self { status: raw.status, content_type: raw.content_type, body: raw.body.clone() };
+            return Self {
+                status: raw.status,
+                content_type: raw.content_type,
+                body: raw.body.clone(),
+                location: None,
+            };
         }
-        if operation == Operation::List && response.wrap_info.is_none() && !has_keys(response) {
+        let bare_list = operation == Operation::List && response.status.is_none();
+        if bare_list && response.wrap_info.is_none() && !has_keys(response) {
             return Self::errors(404, &[]);
         }
         Self::envelope(request_id, mount_type, response)

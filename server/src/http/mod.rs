@@ -13,22 +13,30 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY,
 };
 use hyper::{Method, StatusCode};
 
+#[cfg(test)]
+pub(crate) use bootstrap::ROUTES as BOOTSTRAP_ROUTES;
+#[cfg(test)]
+pub(crate) use ceremony::ROUTES as CEREMONY_ROUTES;
 pub use envelope::Reply;
 pub use listener::{Listener, Socket};
 
 use crate::config;
 use crate::core::{Core, flow};
 use crate::logical::Error;
+
+/// A client must have sent its body within this, unless the listener says otherwise.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Answers one HTTP request.
 ///
@@ -81,12 +89,19 @@ async fn answer(
         Ok(path) => path,
         Err(error) => return Reply::error(&error),
     };
+    if let Some(clean) = parse::shortest(&path) {
+        let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let location = format!("{}{query}", parse::encode_path(&clean));
+        return Reply::moved(location, parts.method == Method::GET);
+    }
     if options.require_request_header && !marked(&parts.headers) {
         return Reply::errors(412, &["missing required X-Vault-Request header".to_owned()]);
     }
-    let body = match read_body(body, options.max_request_size).await {
-        Ok(body) => body,
-        Err(reply) => return reply,
+    let patience = options.http_read_timeout.unwrap_or(BODY_TIMEOUT);
+    let body = match tokio::time::timeout(patience, read_body(body, options.max_request_size)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(reply)) => return reply,
+        Err(_) => return Reply::errors(408, &["timed out reading the request body".to_owned()]),
     };
     let parts = parse::Parts {
         method: &parts.method,
@@ -157,8 +172,9 @@ fn respond(reply: Reply, options: &config::Listener) -> hyper::Response<Full<Byt
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers
         .insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
-    if reply.status != 204 {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    if let Some(location) = reply.location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        headers.insert(LOCATION, location);
     }
     add_custom_headers(headers, reply.status, options);
     response

@@ -81,6 +81,42 @@ pub fn decode_path(raw: &str) -> Result<String, Error> {
     percent_decode(raw, false).ok_or_else(|| Error::bad_request("invalid URL escape in path"))
 }
 
+/// The shortest form of a path below `/v1/`, where it is not in it: without empty segments, `.` and `..`.
+pub fn shortest(path: &str) -> Option<String> {
+    let odd = |segment: &str| segment.is_empty() || segment == "." || segment == "..";
+    let body = path.strip_suffix('/').unwrap_or(path);
+    if body.is_empty() || !body.split('/').any(odd) {
+        return None;
+    }
+    let mut kept = vec!["v1"];
+    for segment in body.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            other => kept.push(other),
+        }
+    }
+    let slash = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    Some(format!("/{}{slash}", kept.join("/")))
+}
+
+/// A path as it may stand in a header.
+pub fn encode_path(path: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/$&+:=@,;".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
 fn check_path(path: &str) -> Result<(), Error> {
     if path.split('/').any(|segment| segment == "..") {
         return Err(Error::bad_request("path cannot contain parent references"));
@@ -159,9 +195,10 @@ fn take_flag(query: &mut Object, name: &str) -> Result<bool, Error> {
         Some(Value::String(text)) => match text.as_str() {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
             "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            _ => Err(Error::bad_request(format!("invalid value {text:?} of query parameter {name:?}"))),
+            // Vault says no more than the status.
+            _ => Err(Error::coded(400, "")),
         },
-        Some(_) => Err(Error::bad_request(format!("query parameter {name:?} is repeated"))),
+        Some(_) => Err(Error::coded(400, "")),
     }
 }
 
@@ -233,6 +270,23 @@ mod tests {
             peer: None,
         };
         request(&parts, &Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn paths_have_a_shortest_form() {
+        for (path, expected) in [
+            ("sys/mounts", None),
+            ("sys/mounts/", None),
+            ("", None),
+            ("kv/a//b", Some("/v1/kv/a/b")),
+            ("kv/./a/", Some("/v1/kv/a/")),
+            ("kv/x/../y", Some("/v1/kv/y")),
+            ("../../etc", Some("/etc")),
+            ("/kv", Some("/v1/kv")),
+        ] {
+            assert_eq!(shortest(path).as_deref(), expected, "{path}");
+        }
+        assert_eq!(encode_path("/v1/a b\r\n"), "/v1/a%20b%0D%0A");
     }
 
     #[test]

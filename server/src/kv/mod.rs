@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 pub use self::v1::KvV1;
 pub use self::v2::KvV2;
+#[cfg(test)]
+pub(crate) use self::v2::reference;
 use crate::logical::{Backend, BackendContext, Error, View};
 
 /// Makes the backend of a mount, for [`crate::logical::Factory`]: version 2 where the mount's

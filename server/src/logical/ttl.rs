@@ -60,13 +60,16 @@ pub fn calculate_at(
 
     if !request.period.is_zero() {
         let mut ttl = request.period;
-        if ttl > system_max {
-            warnings.push(capped(ttl, system_max));
-            ttl = system_max;
+        if ttl > max_ttl {
+            warnings.push(capped("period", ttl, max_ttl));
+            ttl = max_ttl;
         }
         if !request.explicit_max_ttl.is_zero() {
             let left = remaining(issue_time, request.explicit_max_ttl, now)?;
-            ttl = ttl.min(left);
+            if ttl > left {
+                warnings.push(capped("TTL", ttl, left));
+                ttl = left;
+            }
         }
         return Ok((ttl, warnings));
     }
@@ -75,15 +78,15 @@ pub fn calculate_at(
         [request.increment, request.role_ttl].into_iter().find(|ttl| !ttl.is_zero()).unwrap_or(default_ttl);
     let left = remaining(issue_time, max_ttl, now)?;
     if ttl > left {
-        warnings.push(capped(ttl, left));
+        warnings.push(capped("TTL", ttl, left));
         ttl = left;
     }
     Ok((ttl, warnings))
 }
 
-fn capped(ttl: Duration, max: Duration) -> String {
+fn capped(what: &str, ttl: Duration, max: Duration) -> String {
     format!(
-        "TTL of {:?} exceeded the effective max_ttl of {:?}; TTL value is capped accordingly",
+        "{what} of {:?} exceeded the effective max_ttl of {:?}; {what} value is capped accordingly",
         duration::format_short(ttl),
         duration::format_short(max)
     )

@@ -196,6 +196,28 @@ fn certificate_write(info: &CertificateInfo, der: &[u8]) -> Write {
     Write::Put(key, zeroize::Zeroizing::new(der.to_vec()))
 }
 
+/// Paths that need sudo, or no token.
+pub(crate) const SPECIAL_PATHS: SpecialPaths = SpecialPaths {
+    root: &["root"],
+    unauthenticated: &[
+        "ca",
+        "ca/pem",
+        "ca_chain",
+        "cert/*",
+        "crl",
+        "crl/pem",
+        "issuer/+/der",
+        "issuer/+/json",
+        "issuer/+/pem",
+    ],
+};
+
+/// The table of endpoints, for the documentation.
+#[cfg(test)]
+pub(crate) fn reference() -> Vec<crate::framework::Row> {
+    routes().iter().map(Route::row).collect()
+}
+
 fn routes() -> Vec<Route<Endpoint>> {
     const READ: &[Operation] = &[Operation::Read];
     const WRITE: &[Operation] = &[Operation::Update];
@@ -264,20 +286,7 @@ fn routes() -> Vec<Route<Endpoint>> {
 #[async_trait]
 impl Backend for Pki {
     fn special_paths(&self) -> SpecialPaths {
-        SpecialPaths {
-            root: &["root"],
-            unauthenticated: &[
-                "ca",
-                "ca/pem",
-                "ca_chain",
-                "cert/*",
-                "crl",
-                "crl/pem",
-                "issuer/+/der",
-                "issuer/+/json",
-                "issuer/+/pem",
-            ],
-        }
+        SPECIAL_PATHS
     }
 
     async fn handle(&self, request: &Request) -> Answer {

@@ -44,7 +44,7 @@ fn token(active: &Active, call: &Call<'_, Endpoint>) -> Result<std::sync::Arc<To
         Endpoint::CapabilitiesAccessor => {
             let accessor = fields.string("accessor")?.unwrap_or_default();
             if accessor.is_empty() {
-                return Err(Error::raw_bad_request("missing accessor"));
+                return Err(Error::bad_request("missing accessor"));
             }
             let found = active.lookup_accessor(&accessor)?.map(|(_, token)| token);
             found.ok_or_else(|| Error::raw_bad_request("invalid accessor"))?

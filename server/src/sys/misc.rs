@@ -114,11 +114,12 @@ fn ui_entry(entry: &MountEntry, whole: bool) -> Value {
 /// The mount of a path, for callers who may do something below it.
 fn ui_mount(active: &Active, call: &Call<'_, Endpoint>) -> Result<Response, Error> {
     let path = call.path_field("path");
+    let shown = format!("{}/", path.trim_end_matches('/'));
     let denied = || {
         Error::coded(
             403,
             format!(
-                "preflight capability check returned 403, please ensure client's policies grant access to path {path:?}"
+                "preflight capability check returned 403, please ensure client's policies grant access to path {shown:?}"
             ),
         )
     };
@@ -131,11 +132,11 @@ fn ui_mount(active: &Active, call: &Call<'_, Endpoint>) -> Result<Response, Erro
     if !acl.reaches(&entry.full_path()) {
         return Err(denied());
     }
-    let mut shown = entry.shown();
-    if let Value::Object(map) = &mut shown {
+    let mut data = entry.shown();
+    if let Value::Object(map) = &mut data {
         map.insert("path".to_owned(), json!(entry.full_path()));
     }
-    Ok(Response::json(shown))
+    Ok(Response::json(data))
 }
 
 fn resultant_acl(active: &Active, call: &Call<'_, Endpoint>) -> Result<Response, Error> {

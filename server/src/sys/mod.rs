@@ -10,6 +10,8 @@ pub mod passwords;
 mod policies;
 mod table;
 
+#[cfg(test)]
+pub(crate) use table::reference;
 pub use table::{Endpoint, special_paths};
 
 use std::sync::Arc;

@@ -36,7 +36,7 @@ pub async fn mount(
 ) -> Result<Option<Response>, Error> {
     let given = call.path_field("path");
     if let Some(path) = given.strip_suffix("/tune") {
-        return tune(active, call, &format!("{}{}", table.prefix(), clean_path(path)?)).await;
+        return tune(active, registry, call, &format!("{}{}", table.prefix(), clean_path(path)?)).await;
     }
     let path = clean_path(given)?;
     let full_path = format!("{}{path}", table.prefix());
@@ -47,7 +47,7 @@ pub async fn mount(
             Ok(None)
         }
         _ => {
-            let entry = new_entry(table, &path, call.fields())?;
+            let entry = new_entry(table, &path, call.fields(), active.settings.max_lease_ttl)?;
             active.mount(entry, registry).await?;
             Ok(None)
         }
@@ -70,7 +70,12 @@ fn read(active: &Active, full_path: &str, table: Table) -> Result<Response, Erro
     Ok(Response::json(mounted.entry().shown()))
 }
 
-fn new_entry(table: Table, path: &str, fields: Fields<'_>) -> Result<MountEntry, Error> {
+fn new_entry(
+    table: Table,
+    path: &str,
+    fields: Fields<'_>,
+    longest: std::time::Duration,
+) -> Result<MountEntry, Error> {
     let mut kind = fields.string("type")?.unwrap_or_default().to_lowercase();
     if kind.is_empty() || kind == "plugin" {
         kind = fields.string("plugin_name")?.unwrap_or_default();
@@ -103,7 +108,7 @@ fn new_entry(table: Table, path: &str, fields: Fields<'_>) -> Result<MountEntry,
     if table == Table::Secret && path.starts_with("auth/") {
         return Err(Error::bad_request(format!("cannot mount {path:?}")));
     }
-    check_ttls(&entry.config)?;
+    check_ttls(&entry.config, longest)?;
     Ok(entry)
 }
 
@@ -187,7 +192,14 @@ fn update_lockout(lockout: &mut LockoutConfig, fields: Fields<'_>) -> Result<(),
     Ok(())
 }
 
-fn check_ttls(config: &MountConfig) -> Result<(), Error> {
+/// `longest` is the server's own limit, which a mount's limit may go beyond.
+fn check_ttls(config: &MountConfig, longest: std::time::Duration) -> Result<(), Error> {
+    if config.max_lease_ttl.is_zero() && config.default_lease_ttl > longest {
+        return Err(Error::bad_request(format!(
+            "given default lease TTL greater than system max lease TTL of {}",
+            longest.as_secs()
+        )));
+    }
     if !config.max_lease_ttl.is_zero() && config.default_lease_ttl > config.max_lease_ttl {
         return Err(Error::bad_request("given default lease TTL greater than given max lease TTL"));
     }
@@ -196,23 +208,46 @@ fn check_ttls(config: &MountConfig) -> Result<(), Error> {
 
 async fn tune(
     active: &Arc<Active>,
+    registry: &Registry,
     call: &Call<'_, Endpoint>,
     full_path: &str,
 ) -> Result<Option<Response>, Error> {
-    let mounted = find(active, full_path)
-        .ok_or_else(|| Error::bad_request(format!("cannot fetch sysview for path {full_path:?}")))?;
     match call.operation() {
-        Read => Ok(Some(tuning(active, &mounted))),
+        Read => {
+            let mounted = find(active, full_path)
+                .ok_or_else(|| Error::bad_request(format!("cannot fetch sysview for path {full_path:?}")))?;
+            Ok(Some(tuning(active, &mounted)))
+        }
         Delete => Err(Error::UnsupportedOperation),
         _ => {
             let fields = call.fields();
-            active.tune(full_path, |entry| apply_tuning(entry, fields)).await?;
-            Ok(None)
+            let longest = active.settings.max_lease_ttl;
+            let version = |path: &str| find(active, path).and_then(|mounted| kv_version(&mounted.entry()));
+            let before = version(full_path);
+            active.tune(full_path, registry, |entry| apply_tuning(entry, fields, longest)).await?;
+            let after = version(full_path);
+            let upgraded = after.as_deref() == Some("2") && before != after;
+            Ok(upgraded.then(|| {
+                Response::warning(format!(
+                    "Upgrading mount from version {} to version 2. This mount will be unavailable for a brief period and will resume service shortly.",
+                    before.unwrap_or_else(|| "0".to_owned())
+                ))
+            }))
         }
     }
 }
 
-fn apply_tuning(entry: &mut MountEntry, fields: Fields<'_>) -> Result<(), Error> {
+/// The version a kv mount was given; none for a mount of another type and where none was given.
+fn kv_version(entry: &MountEntry) -> Option<String> {
+    let version = entry.options.get("version")?.as_str()?;
+    (entry.kind == "kv").then(|| version.to_owned())
+}
+
+fn apply_tuning(
+    entry: &mut MountEntry,
+    fields: Fields<'_>,
+    longest: std::time::Duration,
+) -> Result<(), Error> {
     let table = entry.table;
     if table == Table::Secret && fields.has("token_type") {
         return Err(Error::bad_request("'token_type' can only be modified on auth mounts"));
@@ -226,22 +261,16 @@ fn apply_tuning(entry: &mut MountEntry, fields: Fields<'_>) -> Result<(), Error>
             default.as_secs()
         )));
     }
+    check_ttls(&entry.config, longest)?;
     if let Some(description) = fields.string("description")? {
         entry.description = description;
     }
     if let Some(options) = fields.object("options")? {
         let options = text_options(options);
-        let version = |options: &Object| options.get("version").and_then(Value::as_str).map(str::to_owned);
-        if entry.kind == "kv"
-            && version(&entry.options).as_deref() == Some("2")
-            && version(&options).as_deref() == Some("1")
-        {
+        let was = kv_version(entry);
+        let wanted = options.get("version").and_then(Value::as_str);
+        if entry.kind == "kv" && was.as_deref() == Some("2") && wanted == Some("1") {
             return Err(Error::bad_request("cannot downgrade mount from version 2"));
-        }
-        if entry.kind == "kv" && version(&options) != version(&entry.options) && version(&options).is_some() {
-            return Err(Error::bad_request(
-                "upgrading a mount from version 1 to version 2 is not supported by this server",
-            ));
         }
         entry.options.extend(options);
     }

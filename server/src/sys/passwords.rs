@@ -31,6 +31,11 @@ pub fn generate(storage: &View, name: &str) -> Result<String, Error> {
     Ok(password.to_string())
 }
 
+/// A raw error with a status of its own.
+fn no_policy() -> Error {
+    Error::coded(404, "1 error occurred:\n\t* policy does not exist\n\n")
+}
+
 /// Serves the endpoints.
 ///
 /// # Errors
@@ -42,14 +47,14 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
         (Endpoint::PasswordPolicies, _) => Ok(Response::list(view.list("")?)),
         (Endpoint::GeneratePassword, _) => {
             if view.get(name)?.is_none() {
-                return Err(Error::coded(404, "policy does not exist"));
+                return Err(no_policy());
             }
             let password = generate(&active.storage, name)?;
             Ok(Some(Response::json(json!({ "password": password }))))
         }
         (_, Read) => {
-            let text: Option<String> = view.get_json(name)?;
-            Ok(text.map(|text| Response::json(json!({ "policy": text }))))
+            let text: String = view.get_json(name)?.ok_or_else(no_policy)?;
+            Ok(Some(Response::json(json!({ "policy": text }))))
         }
         (_, Delete) => {
             view.delete(name).await?;
@@ -58,11 +63,11 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
         _ => {
             let given = call.fields().string("policy")?.unwrap_or_default();
             if given.is_empty() {
-                return Err(Error::bad_request("missing policy"));
+                return Err(Error::raw_bad_request("missing policy"));
             }
             let decoded = STANDARD.decode(given.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let text = decoded.unwrap_or(given);
-            let invalid = |error: String| Error::bad_request(format!("invalid password policy: {error}"));
+            let invalid = |error: String| Error::raw_bad_request(format!("invalid password policy: {error}"));
             let policy = PasswordPolicy::parse(&text).map_err(|error| invalid(error.to_string()))?;
             policy.check_storable().map_err(|error| invalid(error.to_string()))?;
             view.put_json(name, &text).await?;

@@ -77,6 +77,10 @@ fn text(call: &Call<'_, Endpoint>, legacy: bool) -> Result<(String, bool), Error
     if given.is_empty() {
         return Err(Error::bad_request("'policy' parameter not supplied or empty"));
     }
-    let decoded = STANDARD.decode(given.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = STANDARD
+        .decode(given.trim())
+        .ok()
+        .filter(|bytes| !bytes.is_empty())
+        .and_then(|bytes| String::from_utf8(bytes).ok());
     Ok((decoded.unwrap_or(given), deprecated))
 }

@@ -111,9 +111,9 @@ fn mount_rows() -> Vec<Route<Endpoint>> {
 fn access_rows() -> Vec<Route<Endpoint>> {
     vec![
         route("policies/acl/?", LIST, &[&[]], Endpoint::AclPolicies),
-        route("policies/acl/{name+}", CRUD, &[&["policy"]], Endpoint::AclPolicy),
+        route("policies/acl/{name*}", CRUD, &[&["policy"]], Endpoint::AclPolicy),
         route("policy/?", READ_LIST, &[&[]], Endpoint::LegacyPolicies),
-        route("policy/{name+}", CRUD, &[&["policy", "rules"]], Endpoint::LegacyPolicy),
+        route("policy/{name*}", CRUD, &[&["policy", "rules"]], Endpoint::LegacyPolicy),
         route("policies/password/?", LIST, &[&[]], Endpoint::PasswordPolicies),
         route("policies/password/{name}", CRUD, &[&["policy"]], Endpoint::PasswordPolicy),
         route("policies/password/{name}/generate", READ, &[&[]], Endpoint::GeneratePassword),
@@ -180,6 +180,12 @@ fn server_rows() -> Vec<Route<Endpoint>> {
         route("metrics", READ, &[&["format"]], Endpoint::Metrics),
         route("in-flight-req", READ, &[&[]], Endpoint::InFlight),
     ]
+}
+
+/// The table of endpoints, for the documentation.
+#[cfg(test)]
+pub(crate) fn reference() -> Vec<crate::framework::Row> {
+    ROUTER.routes().iter().map(crate::framework::Route::row).collect()
 }
 
 /// Paths that need sudo.

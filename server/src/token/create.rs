@@ -11,7 +11,8 @@ use super::store::{StoredToken, TokenLease};
 use crate::core::active::Active;
 use crate::core::policies::RESPONSE_WRAPPING;
 use crate::logical::{
-    Auth, Error, Fields, LeaseOptions, Request, Response, TokenEntry, TokenType, TtlRequest, calculate_at,
+    Alias, Auth, Error, Fields, LeaseOptions, Request, Response, TokenEntry, TokenType, TtlRequest,
+    calculate_at,
 };
 
 /// Makes the first root token; returns it.
@@ -59,6 +60,7 @@ pub struct ChildRequest {
     display_name: String,
     num_uses: i64,
     renewable: bool,
+    entity_alias: String,
 }
 
 /// Vault's warning about tokens whose id the client chose.
@@ -98,10 +100,13 @@ impl ChildRequest {
             }
             _ => return Err(Error::bad_request("invalid 'token_type' value")),
         }
-        let duration = |name| Ok::<_, Error>(fields.duration(name)?.unwrap_or_default());
-        if fields.string("entity_alias")?.is_some_and(|alias| !alias.is_empty()) {
-            return Err(Error::bad_request("'entity_alias' is only allowed in combination with token role"));
-        }
+        let duration = |name: &str| {
+            let is_negative = fields.string(name)?.is_some_and(|text| text.trim_start().starts_with('-'));
+            if is_negative && fields.duration(name).is_err() {
+                return Err(Error::bad_request(format!("{name} must be positive")));
+            }
+            Ok(fields.duration(name)?.unwrap_or_default())
+        };
         let num_uses = fields.int("num_uses")?.unwrap_or_default();
         if num_uses < 0 {
             return Err(Error::bad_request("number of uses cannot be negative"));
@@ -119,6 +124,7 @@ impl ChildRequest {
             display_name: fields.string("display_name")?.unwrap_or_default(),
             num_uses,
             renewable: fields.bool("renewable")?.unwrap_or(true),
+            entity_alias: fields.string("entity_alias")?.unwrap_or_default(),
         })
     }
 
@@ -228,6 +234,7 @@ pub async fn create(active: &Active, creation: &Creation<'_>) -> Result<Response
     if !asked.id.is_empty() {
         warnings.push(CUSTOM_ID_WARNING.to_owned());
     }
+    let entity_id = entity_of(active, creation, &asked.entity_alias, orphan).await?;
     let now = Timestamp::now();
     let life = Life::resolve(active, &asked, creation.role, root, now, &mut warnings)?;
     if root && life.ttl.is_zero() && !parent.ttl.is_zero() {
@@ -257,8 +264,13 @@ pub async fn create(active: &Active, creation: &Creation<'_>) -> Result<Response
         explicit_max_ttl: life.explicit_max_ttl,
         period: life.period,
         role: creation.role.map(|role| role.name.clone()).unwrap_or_default(),
-        entity_id: if orphan { String::new() } else { parent.entity_id.clone() },
-        bound_cidrs: creation.role.map(|role| role.token_bound_cidrs.clone()).unwrap_or_default(),
+        entity_id,
+        // A root token that never ends is bound to nothing.
+        bound_cidrs: creation
+            .role
+            .filter(|_| !life.ttl.is_zero())
+            .map(|role| role.token_bound_cidrs.clone())
+            .unwrap_or_default(),
         token_type: TokenType::Service,
         ..TokenEntry::default()
     };
@@ -271,6 +283,30 @@ pub async fn create(active: &Active, creation: &Creation<'_>) -> Result<Response
     };
     let token = active.create_token(entry, lease).await?;
     Ok(Response { auth: Some(auth_of(&token, renewable)), warnings, ..Response::default() })
+}
+
+/// The entity of the new token: that of the alias asked for, else the parent's.
+async fn entity_of(
+    active: &Active,
+    creation: &Creation<'_>,
+    alias: &str,
+    orphan: bool,
+) -> Result<String, Error> {
+    if alias.is_empty() {
+        return Ok(if orphan { String::new() } else { creation.parent.entity_id.clone() });
+    }
+    let Some(role) = creation.role else {
+        return Err(Error::bad_request("'entity_alias' is only allowed in combination with token role"));
+    };
+    if !role.allows_alias(&alias.to_lowercase()) {
+        return Err(Error::bad_request("invalid 'entity_alias' value"));
+    }
+    let alias = Alias { name: alias.to_owned(), ..Alias::default() };
+    let entity = active.identity.ensure(&creation.request.mount_accessor, &alias).await?;
+    if entity.disabled {
+        return Err(Error::coded(403, "entity from given entity alias is disabled"));
+    }
+    Ok(entity.id.clone())
 }
 
 /// A token's life as resolved from request, role and mount.
@@ -299,6 +335,16 @@ impl Life {
         let role_period = role.map_or(Duration::ZERO, |role| role.token_period);
         let explicit_max_ttl = shortest(asked.explicit_max_ttl, role_explicit);
         let period = shortest(asked.period, role_period);
+        let mut both_given = |what, asked: Duration, role: Duration, used: Duration| {
+            if !asked.is_zero() && !role.is_zero() {
+                warnings.push(format!(
+                    "{what} specified both during creation call and in role; using the lesser value of {} seconds",
+                    used.as_secs()
+                ));
+            }
+        };
+        both_given("Explicit max TTL", asked.explicit_max_ttl, role_explicit, explicit_max_ttl);
+        both_given("Period", asked.period, role_period, period);
         if root && asked.ttl.is_zero() && period.is_zero() && explicit_max_ttl.is_zero() {
             return Ok(Self { ttl: Duration::ZERO, explicit_max_ttl, period });
         }

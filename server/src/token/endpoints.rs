@@ -13,7 +13,7 @@ use super::store::StoredToken;
 use crate::core::active::Active;
 use crate::core::router::Engine;
 use crate::core::system::mount_ttls;
-use crate::framework::{Call, Router, route};
+use crate::framework::{Call, Router, network, route};
 use crate::logical::Operation::{Create, Delete, List, Read, Update};
 use crate::logical::{
     Auth, Error, LeaseOptions, Request, Response, SpecialPaths, TokenEntry, TtlRequest, calculate_at,
@@ -64,6 +64,12 @@ static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
     ])
 });
 
+/// The table of endpoints, for the documentation.
+#[cfg(test)]
+pub(crate) fn reference() -> Vec<crate::framework::Row> {
+    ROUTER.routes().iter().map(crate::framework::Route::row).collect()
+}
+
 /// Paths that need sudo.
 pub fn special_paths() -> SpecialPaths {
     SpecialPaths {
@@ -94,8 +100,8 @@ pub async fn handle(active: &Arc<Active>, request: &Request, sudo: bool) -> Resu
         Endpoint::Accessors => Response::list(active.index().accessors()),
         Endpoint::Lookup | Endpoint::LookupSelf => lookup(active, &call)?,
         Endpoint::LookupAccessor => {
-            let (key, token) = by_accessor(active, &call)?;
-            Some(shown(&key, &token, true))
+            let (_, token) = by_accessor(active, &call)?;
+            Some(shown(active, &token, true)?)
         }
         Endpoint::Renew | Endpoint::RenewSelf => {
             let id = given_token(&call, call.endpoint == Endpoint::RenewSelf)?;
@@ -177,7 +183,7 @@ fn lookup(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Response>
     };
     let key = active.tokens.key(&id);
     let token = active.lookup_key(&key)?.ok_or_else(|| Error::coded(403, "bad token"))?;
-    Ok(Some(shown(&key, &token, false)))
+    Ok(Some(shown(active, &token, false)?))
 }
 
 fn by_accessor(active: &Active, call: &Call<'_, Endpoint>) -> Result<(TokenKey, Arc<StoredToken>), Error> {
@@ -189,7 +195,7 @@ fn by_accessor(active: &Active, call: &Call<'_, Endpoint>) -> Result<(TokenKey, 
 }
 
 /// The answer of a lookup; by accessor it does not show the token.
-fn shown(_key: &TokenKey, token: &StoredToken, hide_id: bool) -> Response {
+fn shown(active: &Active, token: &StoredToken, hide_id: bool) -> Result<Response, Error> {
     let entry = &token.entry;
     let now = Timestamp::now();
     let mut data = json!({
@@ -228,11 +234,14 @@ fn shown(_key: &TokenKey, token: &StoredToken, hide_id: bool) -> Response {
             map.insert("role".into(), json!(entry.role));
         }
         if !entry.bound_cidrs.is_empty() {
-            let cidrs: Vec<String> = entry.bound_cidrs.iter().map(ToString::to_string).collect();
-            map.insert("bound_cidrs".into(), json!(cidrs));
+            map.insert("bound_cidrs".into(), network::to_json(&entry.bound_cidrs));
+        }
+        if let Some(entity) = active.identity.get(&entry.entity_id)? {
+            map.insert("external_namespace_policies".into(), json!({}));
+            map.insert("identity_policies".into(), json!(entity.policies));
         }
     }
-    Response::json(data)
+    Ok(Response::json(data))
 }
 
 async fn renew(
@@ -275,9 +284,20 @@ async fn renewed_auth(
     increment: Duration,
 ) -> Result<(Auth, Duration, Duration), Error> {
     let entry = &token.entry;
+    let by_token_store = token.lease.mount == "auth/token/";
+    let (mut period, mut explicit_max_ttl) = (entry.period, entry.explicit_max_ttl);
+    if by_token_store && !entry.role.is_empty() {
+        let role: Role = active.tokens.roles().get_json(&entry.role)?.ok_or_else(|| {
+            Error::internal(format!(
+                "failed to renew entry: original token role {:?} could not be found, not renewing",
+                entry.role
+            ))
+        })?;
+        (period, explicit_max_ttl) = (role.token_period, role.token_explicit_max_ttl);
+    }
     let auth = Auth {
         lease: LeaseOptions {
-            ttl: if token.lease.mount == "auth/token/" { Duration::ZERO } else { entry.ttl },
+            ttl: if by_token_store { token.lease.granted() } else { entry.ttl },
             max_ttl: token.lease.max_ttl,
             renewable: true,
             increment,
@@ -287,8 +307,8 @@ async fn renewed_auth(
         display_name: entry.display_name.clone(),
         policies: entry.policies.clone(),
         metadata: entry.meta.clone(),
-        period: entry.period,
-        explicit_max_ttl: entry.explicit_max_ttl,
+        period,
+        explicit_max_ttl,
         num_uses: entry.num_uses,
         ..Auth::default()
     };
@@ -298,7 +318,10 @@ async fn renewed_auth(
         .ok_or_else(|| Error::bad_request("the auth method that issued the token is gone"))?;
     let (default, max) = mount_ttls(mounted.cell(), &active.settings);
     let granted = match &mounted.engine {
-        Engine::Backend(backend) => backend.renew_auth(&auth).await?,
+        Engine::Backend(backend) => backend.renew_auth(&auth).await.map_err(|error| match error {
+            Error::Internal(text) => Error::Internal(format!("failed to renew entry: {text}")),
+            other => other,
+        })?,
         _ => auth,
     };
     Ok((granted, default, max))
@@ -317,7 +340,14 @@ async fn role(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Respo
             let mut role = roles.get_json(&name)?.unwrap_or_else(|| Role::new(&name));
             role.update(call.fields())?;
             roles.put_json(&name, &role).await?;
-            Ok(None)
+            let longest = token_mount_ttls(active).1;
+            Ok((role.token_explicit_max_ttl > longest).then(|| {
+                Response::warning(format!(
+                    "Given explicit max TTL of {} is greater than system/mount allowed value of {} seconds; until this is fixed attempting to create tokens against this role will result in an error",
+                    role.token_explicit_max_ttl.as_secs(),
+                    longest.as_secs()
+                ))
+            }))
         }
     }
 }

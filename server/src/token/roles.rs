@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::sanitize_policies;
+use crate::framework::network;
 use crate::logical::{Error, Fields, TokenEntry};
 
 /// A token role.
@@ -33,6 +34,12 @@ pub struct Role {
     pub token_period: Duration,
     /// Hard limit.
     pub token_explicit_max_ttl: Duration,
+    /// What was sent under the older names: [period, explicit_max_ttl]; reads show it there.
+    pub legacy: [Duration; 2],
+    /// Whether the networks came under their older name; reads then show them there too.
+    pub legacy_cidrs: bool,
+    /// Aliases a token may be asked for with; a glob each.
+    pub allowed_entity_aliases: Vec<String>,
     /// Networks.
     pub token_bound_cidrs: Vec<IpNet>,
     /// Do not add `default`.
@@ -100,14 +107,22 @@ impl Role {
             }
         }
         // The older names without `token_` still work; the newer ones win.
-        for name in ["period", "token_period"] {
-            self.token_period = fields.duration(name)?.unwrap_or(self.token_period);
+        for (older, newer, target, legacy) in [
+            ("period", "token_period", &mut self.token_period, 0),
+            ("explicit_max_ttl", "token_explicit_max_ttl", &mut self.token_explicit_max_ttl, 1),
+        ] {
+            if let Some(value) = fields.duration(newer)? {
+                (*target, self.legacy[legacy]) = (value, Duration::ZERO);
+            } else if let Some(value) = fields.duration(older)? {
+                (*target, self.legacy[legacy]) = (value, value);
+            }
         }
-        for name in ["explicit_max_ttl", "token_explicit_max_ttl"] {
-            self.token_explicit_max_ttl = fields.duration(name)?.unwrap_or(self.token_explicit_max_ttl);
+        if let Some(aliases) = fields.comma_strings("allowed_entity_aliases")? {
+            self.allowed_entity_aliases = aliases.iter().map(|alias| alias.to_lowercase()).collect();
         }
         for name in ["bound_cidrs", "token_bound_cidrs"] {
             if let Some(cidrs) = fields.comma_strings(name)? {
+                self.legacy_cidrs = name == "bound_cidrs";
                 self.token_bound_cidrs =
                     cidrs.iter().map(|cidr| parse_cidr(cidr)).collect::<Result<_, _>>()?;
             }
@@ -119,8 +134,10 @@ impl Role {
             self.token_num_uses = uses;
         }
         if let Some(suffix) = fields.string("path_suffix")? {
-            if suffix.contains('/') {
-                return Err(Error::bad_request("given role path suffix contains invalid characters"));
+            if !suffix.is_empty() && !is_path_suffix(&suffix) {
+                return Err(Error::bad_request(
+                    "given role path suffix contains invalid characters; must match \\w[\\w-.]+\\w",
+                ));
             }
             self.path_suffix = suffix;
         }
@@ -131,7 +148,7 @@ impl Role {
                 "batch" | "default-batch" => {
                     return Err(Error::bad_request("batch tokens are not supported by this server"));
                 }
-                _ => return Err(Error::bad_request("invalid 'token_type' value")),
+                _ => return Err(Error::bad_request(format!("invalid 'token_type' value {kind:?}"))),
             }
         }
         Ok(())
@@ -139,25 +156,36 @@ impl Role {
 
     /// The role as reads show it.
     pub fn shown(&self) -> Value {
-        json!({
-            "allowed_entity_aliases": [],
+        let mut shown = json!({
+            "allowed_entity_aliases": null,
             "allowed_policies": self.allowed_policies,
             "allowed_policies_glob": self.allowed_policies_glob,
             "disallowed_policies": self.disallowed_policies,
             "disallowed_policies_glob": self.disallowed_policies_glob,
-            "explicit_max_ttl": self.token_explicit_max_ttl.as_secs(),
+            "explicit_max_ttl": self.legacy[1].as_secs(),
             "name": self.name,
             "orphan": self.orphan,
             "path_suffix": self.path_suffix,
-            "period": self.token_period.as_secs(),
+            "period": self.legacy[0].as_secs(),
             "renewable": self.renewable,
-            "token_bound_cidrs": self.token_bound_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "token_explicit_max_ttl": self.token_explicit_max_ttl.as_secs(),
             "token_no_default_policy": self.token_no_default_policy,
-            "token_num_uses": self.token_num_uses,
             "token_period": self.token_period.as_secs(),
             "token_type": self.token_type,
-        })
+        });
+        if !self.allowed_entity_aliases.is_empty() {
+            shown["allowed_entity_aliases"] = json!(self.allowed_entity_aliases);
+        }
+        if !self.token_bound_cidrs.is_empty() {
+            shown["token_bound_cidrs"] = network::to_json(&self.token_bound_cidrs);
+            if self.legacy_cidrs {
+                shown["bound_cidrs"] = shown["token_bound_cidrs"].clone();
+            }
+        }
+        if self.token_num_uses > 0 {
+            shown["token_num_uses"] = json!(self.token_num_uses);
+        }
+        shown
     }
 
     /// The policies of a token made through this role.
@@ -199,9 +227,23 @@ impl Role {
         Ok(wanted)
     }
 
+    /// Whether a token may be asked for with this alias, in lower case.
+    pub fn allows_alias(&self, alias: &str) -> bool {
+        any_glob(&self.allowed_entity_aliases, alias)
+    }
+
     fn has_denials(&self) -> bool {
         !self.disallowed_policies.is_empty() || !self.disallowed_policies_glob.is_empty()
     }
+}
+
+/// Vault's `\w[\w-.]+\w`, which it looks for anywhere in the text.
+fn is_path_suffix(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !(word(c) || c == '-' || c == '.'))
+        .map(|run| run.trim_matches(['-', '.']))
+        .any(|run| run.len() >= 3)
+        && !text.contains("..")
 }
 
 fn any_glob(globs: &[String], name: &str) -> bool {

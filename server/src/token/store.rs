@@ -36,6 +36,15 @@ pub struct TokenLease {
     pub renewed: Option<Timestamp>,
 }
 
+impl TokenLease {
+    /// The TTL that was granted last; zero for a token without an end.
+    pub fn granted(&self) -> Duration {
+        let since = self.renewed.unwrap_or(self.issued);
+        let granted = self.expires.map(|expires| expires.duration_since(since));
+        granted.and_then(|granted| Duration::try_from(granted).ok()).unwrap_or_default()
+    }
+}
+
 /// A token with its lease.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredToken {

@@ -187,6 +187,12 @@ fn check_source(user: &User, request: &Request) -> Result<(), Error> {
     }
 }
 
+/// The table of endpoints, for the documentation.
+#[cfg(test)]
+pub(crate) fn reference() -> Vec<crate::framework::Row> {
+    routes().iter().map(Route::row).collect()
+}
+
 fn routes() -> Vec<Route<Endpoint>> {
     const USER: &[Operation] = &[Operation::Create, Operation::Update, Operation::Read, Operation::Delete];
     const PASSWORD: &[&str] = &["password", "password_hash"];

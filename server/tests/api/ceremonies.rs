@@ -39,6 +39,38 @@ async fn a_rekey_replaces_the_keys() {
 }
 
 #[tokio::test]
+async fn a_rekey_waits_for_its_verification() {
+    let lab = lab().await;
+    let anyone = lab.root.with_token("");
+    let wanted = json!({"secret_shares": 3, "secret_threshold": 2, "require_verification": true});
+    let started = anyone.post("sys/rekey/init", wanted).await.expect(200);
+    let nonce = started.body["nonce"].as_str().unwrap();
+    let made = anyone.post("sys/rekey/update", json!({"key": lab.keys[0], "nonce": nonce})).await.expect(200);
+    let (keys, nonce) = (&made.body["keys"], &made.body["verification_nonce"]);
+    // Until then the old key is the key.
+    lab.root.post("sys/seal", json!({})).await.expect(204);
+    anyone.post("sys/unseal", json!({"key": lab.keys[0]})).await.expect(200);
+    let gone = anyone.post("sys/rekey/verify", json!({"key": keys[0], "nonce": nonce})).await.expect(400);
+    assert_eq!(gone.error(), "no rekey configuration found", "sealing gives a rekey up");
+
+    let wanted = json!({"secret_shares": 3, "secret_threshold": 2, "require_verification": true});
+    let started = anyone.post("sys/rekey/init", wanted).await.expect(200);
+    let update = json!({"key": lab.keys[0], "nonce": started.body["nonce"]});
+    let made = anyone.post("sys/rekey/update", update).await.expect(200);
+    let (keys, nonce) = (&made.body["keys"], &made.body["verification_nonce"]);
+    let verify = async |key: &serde_json::Value| {
+        anyone.post("sys/rekey/verify", json!({"key": key, "nonce": nonce})).await.expect(200).body
+    };
+    assert_eq!(verify(&keys[2]).await["progress"], 1);
+    assert_eq!(verify(&keys[0]).await["complete"], true);
+    lab.root.post("sys/seal", json!({})).await.expect(204);
+    anyone.post("sys/unseal", json!({"key": keys[1]})).await.expect(200);
+    let open = anyone.post("sys/unseal", json!({"key": keys[2]})).await.expect(200);
+    assert_eq!(open.body["sealed"], false);
+    lab.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_root_token_is_made_with_the_keys() {
     let lab = lab().await;
     let anyone = lab.root.with_token("");

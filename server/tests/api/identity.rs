@@ -62,11 +62,39 @@ async fn an_entitys_policies_and_metadata_reach_its_tokens() {
     assert_eq!(after["identity_policies"], json!(["team"]));
     root.post(&path, json!({"metadata": {"team": "blue"}})).await.expect(204);
     token.get("kv/red/x").await.expect(403);
-    root.post(&path, json!({"disabled": true})).await.expect(400);
+    root.post(&path, json!({"disabled": true})).await.expect(204);
+    token.get("auth/token/lookup-self").await.expect(403);
+    client.post("auth/userpass/login/bob", json!({"password": "correct"})).await.expect(403);
+    root.post(&path, json!({"disabled": false})).await.expect(204);
+    token.get("auth/token/lookup-self").await.expect(200);
 
     root.delete(&path).await.expect(204);
     root.get(&path).await.expect(404);
     assert_ne!(login(&client).await["entity_id"], before["entity_id"]);
     root.post(&path, json!({"metadata": {}})).await.expect(400);
+    lab.server.stop().await;
+}
+
+#[tokio::test]
+async fn an_entity_made_ahead_of_a_login_is_the_logins() {
+    let (lab, client) = with_user().await;
+    let root = &lab.root;
+    let made =
+        root.post("identity/entity", json!({"name": "robert", "policies": ["team"]})).await.expect(200);
+    let mounts = root.get("sys/auth").await.expect(200);
+    let accessor = &mounts.data()["userpass/"]["accessor"];
+    let alias = json!({"name": "bob", "canonical_id": made.data()["id"], "mount_accessor": accessor});
+    let alias = root.post("identity/entity-alias", alias).await.expect(200);
+    let auth = login(&client).await;
+    assert_eq!(auth["entity_id"], made.data()["id"]);
+    assert_eq!(auth["policies"], json!(["default", "team"]));
+    // Moved to another entity, and removed with it.
+    let other = root.post("identity/entity", json!({"name": "other"})).await.expect(200);
+    let change = json!({"id": alias.data()["id"], "canonical_id": other.data()["id"]});
+    root.post("identity/entity-alias", change).await.expect(200);
+    assert_eq!(login(&client).await["entity_id"], other.data()["id"]);
+    root.delete("identity/entity/name/other").await.expect(204);
+    let fresh = login(&client).await;
+    assert!(fresh["entity_id"] != other.data()["id"] && fresh["entity_id"] != made.data()["id"]);
     lab.server.stop().await;
 }

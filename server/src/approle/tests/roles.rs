@@ -110,7 +110,7 @@ async fn a_role_id_can_be_chosen_and_is_unique() {
     bench.login("my/web id", &secret_id).await.unwrap();
     assert!(bench.login(&old, &secret_id).await.is_err());
     let taken = bench.write("role/other", json!({"role_id": "my/web id"})).await;
-    assert_eq!(seen(taken), (500, "1 error occurred:\n\t* role_id already in use\n\n".into()));
+    assert_eq!(seen(taken), (400, "1 error occurred:\n\t* role_id already in use\n\n".into()));
     assert!(bench.list("role/").await == ["web"]);
     let empty = bench.write("role/web/role-id", json!({"role_id": ""})).await;
     assert_eq!(seen(empty), (400, "missing role_id".into()));

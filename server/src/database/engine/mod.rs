@@ -46,6 +46,12 @@ enum Endpoint {
     RotateRole,
 }
 
+/// The table of endpoints, for the documentation.
+#[cfg(test)]
+pub(crate) fn reference() -> Vec<crate::framework::Row> {
+    routes().iter().map(Route::row).collect()
+}
+
 fn routes() -> Vec<Route<Endpoint>> {
     const CRUD: &[Operation] = &[Create, Update, Read, Delete];
     vec![

@@ -132,6 +132,32 @@ fn max_versions_field(fields: Fields<'_>) -> Result<Option<u32>, Error> {
         .transpose()
 }
 
+/// What a path gets that is none of version 2: most often a client took the mount for version 1.
+fn invalid_path(request: &Request) -> Response {
+    let command = match request.operation {
+        Operation::Read => "get",
+        Operation::List => "list",
+        Operation::Delete => "delete",
+        Operation::Patch => "patch",
+        _ => "put",
+    };
+    let text = match request.path.as_str() {
+        "metadata" | "data" | "delete" | "undelete" | "destroy" => {
+            "Non-listing operations on the root of a K/V v2 mount are not supported.".to_owned()
+        }
+        _ => format!(
+            "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If using the Vault CLI, use 'vault kv {command}' for this operation."
+        ),
+    };
+    Response::warning(text).with_status(404)
+}
+
+/// The table of endpoints, for the documentation.
+#[cfg(test)]
+pub(crate) fn reference() -> Vec<crate::framework::Row> {
+    routes().iter().map(Route::row).collect()
+}
+
 fn routes() -> Vec<Route<Endpoint>> {
     const WRITE: &[Operation] = &[Operation::Create, Operation::Update];
     vec![
@@ -183,7 +209,11 @@ impl Backend for KvV2 {
 
     async fn handle(&self, request: &Request) -> Answer {
         check_path(&request.path)?;
-        let call = self.router.resolve(request)?;
+        let call = match self.router.resolve(request) {
+            Ok(call) => call,
+            Err(Error::UnsupportedPath) => return Ok(Some(invalid_path(request))),
+            Err(error) => return Err(error),
+        };
         let response = match call.endpoint {
             Endpoint::Config => self.config(&call).await?,
             Endpoint::Data => self.data(&call).await?,

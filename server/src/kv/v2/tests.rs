@@ -266,14 +266,15 @@ async fn wrong_requests_are_refused() {
         (Operation::Update, "data/x", json!({"data": {}, "options": 1}), 400),
         (Operation::Update, "data/", json!({"data": {}}), 400),
         (Operation::Update, "data/a/../b", json!({"data": {}}), 400),
-        (Operation::Update, "x", json!({"a": 1}), 404),
-        (Operation::Read, "x", json!({}), 404),
         (Operation::List, "data/", json!({}), 405),
         (Operation::Update, "metadata/x", json!({"delete_version_after": "-1s"}), 400),
         (Operation::Update, "config", json!({"max_versions": 1e12}), 400),
     ] {
         assert_eq!(bench.refused(operation, path, body.clone()).await.0, status, "{operation} {path} {body}");
     }
+    let lost = bench.kv.handle(&request(Operation::Read, "x", json!({}))).await.unwrap().unwrap();
+    assert_eq!(lost.status, Some(404));
+    assert!(lost.warnings[0].contains("use 'vault kv get'"), "{:?}", lost.warnings);
     let exists = |path: &str| bench.kv.exists(&request(Operation::Update, path, json!({}))).unwrap();
     bench.put("x", json!({})).await;
     assert_eq!((exists("data/x"), exists("data/y"), exists("config")), (Some(true), Some(false), None));

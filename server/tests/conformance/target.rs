@@ -1,0 +1,164 @@
+//! The server the cases are played against.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use vaultlab_server::Server;
+use vaultlab_server::config::Config;
+
+use super::play::Variables;
+use super::script::Flavour;
+use super::support::Client;
+
+/// A server and how to reach it.
+pub struct Target {
+    /// Who answers.
+    pub flavour: Flavour,
+    /// A client without a token.
+    pub client: Client,
+    /// `$ROOT`, `$KEY` and `$DIR`, a folder the server may write to.
+    pub variables: Variables,
+    running: Running,
+    /// Removed with the target.
+    _folder: tempfile::TempDir,
+}
+
+/// What is to be stopped.
+enum Running {
+    Embedded(Box<Server>),
+    Program(Child),
+    Elsewhere,
+}
+
+impl Target {
+    /// An initialised, unsealed server.
+    pub async fn start() -> Self {
+        if let Ok(address) = std::env::var("VAULTLAB_CONFORMANCE_ADDR") {
+            let token =
+                std::env::var("VAULTLAB_CONFORMANCE_TOKEN").expect("VAULTLAB_CONFORMANCE_TOKEN is not set");
+            let client = Client::new(address.trim_end_matches('/'), "");
+            let variables = Variables::from([("ROOT".to_owned(), token)]);
+            return Self::of(client, Running::Elsewhere, variables, folder()).await;
+        }
+        let mut target = Self::start_blank().await.expect("a server can be started");
+        let init = json!({"secret_shares": 1, "secret_threshold": 1});
+        let init = target.client.post("sys/init", init).await.expect(200).body;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let key = text(&init["keys"][0]);
+        target.client.post("sys/unseal", json!({ "key": key })).await.expect(200);
+        target.variables.insert("ROOT".to_owned(), text(&init["root_token"]));
+        target.variables.insert("KEY".to_owned(), key);
+        let root = target.client.with_token(&target.variables["ROOT"]);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while root.get("sys/mounts").await.status != 200 {
+            assert!(Instant::now() < deadline, "the server does not become active");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        target
+    }
+
+    /// A server nobody has initialised; none where one that runs already was given.
+    pub async fn start_blank() -> Option<Self> {
+        if std::env::var_os("VAULTLAB_CONFORMANCE_ADDR").is_some() {
+            return None;
+        }
+        let folder = folder();
+        let (address, running) = match std::env::var("VAULTLAB_VAULT_BIN") {
+            Ok(program) if !program.is_empty() => program_at(Path::new(&program), folder.path()),
+            _ => embedded(folder.path()).await,
+        };
+        Some(Self::of(Client::new(&address, ""), running, Variables::new(), folder).await)
+    }
+
+    async fn of(
+        client: Client,
+        running: Running,
+        mut variables: Variables,
+        folder: tempfile::TempDir,
+    ) -> Self {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let request = || client.request("GET", "sys/seal-status").send();
+        let health = loop {
+            match request().await {
+                Ok(answer) => break answer.bytes().await.unwrap(),
+                Err(error) => assert!(Instant::now() < deadline, "the server does not answer: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let health: Value = serde_json::from_slice(&health).unwrap();
+        let flavour = match &running {
+            Running::Embedded(_) => Flavour::Embedded,
+            _ if is_embedded(&health) => Flavour::Embedded,
+            _ if is_old(health["version"].as_str().unwrap_or_default()) => Flavour::Old,
+            _ => Flavour::Current,
+        };
+        variables.insert("DIR".to_owned(), folder.path().display().to_string());
+        Self { flavour, client, variables, running, _folder: folder }
+    }
+
+    /// Stops what was started.
+    pub async fn stop(mut self) {
+        if matches!(self.running, Running::Embedded(_))
+            && let Running::Embedded(server) = std::mem::replace(&mut self.running, Running::Elsewhere)
+        {
+            server.stop().await;
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Running::Program(child) = &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// The embedded server says so in the date of its build, which no released Vault shares.
+fn is_embedded(status: &Value) -> bool {
+    status["build_date"] == "2026-01-01T00:00:00Z"
+}
+
+/// Vault before 1.14. (OpenBao counts from 2.)
+fn is_old(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+    numbers.next() == Some(1) && numbers.next() < Some(14)
+}
+
+/// A configuration every flavour reads.
+fn configuration(address: &str) -> String {
+    format!(
+        "storage \"inmem\" {{}}\nlistener \"tcp\" {{\n  address = \"{address}\"\n  tls_disable = true\n}}\n\
+         disable_mlock = true\napi_addr = \"http://{address}\"\n"
+    )
+}
+
+async fn embedded(folder: &Path) -> (String, Running) {
+    let (config, _) = Config::parse(&folder.join("server.hcl"), &configuration("127.0.0.1:0")).unwrap();
+    let server = vaultlab_server::Builder::from_config(&config).start().await.unwrap();
+    (format!("http://{}", server.addresses()[0]), Running::Embedded(Box::new(server)))
+}
+
+fn program_at(program: &Path, folder: &Path) -> (String, Running) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let file = folder.join("server.hcl");
+    std::fs::write(&file, configuration(&address)).unwrap();
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let child = Command::new(program)
+        .arg("server")
+        .arg(format!("-config={}", file.display()))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+    (format!("http://{address}"), Running::Program(child))
+}
