@@ -63,9 +63,15 @@ impl Server {
             // A guard that is gone already has done its work.
             let _ = guard.stdin.take().map(|mut input| input.write_all(b"\n"));
             guard.wait().unwrap();
-            // Children of PostgreSQL end a moment after their parent.
+            // Children of PostgreSQL end a moment after their parent, on a busy machine a long one, and
+            // hold its shared memory until then.
             let deadline = Instant::now() + START_LIMIT;
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && Instant::now() < deadline {
+            loop {
+                let children = working_in(&self.dir().join("data"));
+                if children.is_empty() || Instant::now() > deadline {
+                    break;
+                }
+                let _ = Command::new("kill").arg("-9").args(children).stderr(Stdio::null()).status();
                 sleep(Duration::from_millis(10));
             }
         }
@@ -76,7 +82,6 @@ impl Server {
         self.kill();
         let _ = fs::remove_file(self.dir().join("data/postmaster.pid"));
         let deadline = Instant::now() + START_LIMIT;
-        // The shared memory of a killed PostgreSQL is busy until its last child has ended.
         while let Err(reason) = self.launch() {
             assert!(Instant::now() < deadline, "restart: {reason}");
             sleep(Duration::from_millis(50));
@@ -134,6 +139,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The processes whose working folder this is.
+fn working_in(folder: &Path) -> Vec<String> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let works_there =
+        |process: &fs::DirEntry| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder);
+    let names =
+        processes.flatten().filter(works_there).filter_map(|process| process.file_name().into_string().ok());
+    names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect()
 }
 
 /// User and group id of `name` when the tests run as root; `None` when they don't.
