@@ -4,9 +4,11 @@
 //! set. Everything they make is removed again.
 #![allow(clippy::unwrap_used, reason = "a test ends where something unforeseen happens")]
 
-use std::process::{Command, Stdio};
+mod support;
+
 use std::time::{Duration, Instant};
 
+use support::containers::{MYSQL, POSTGRES, docker, has};
 use vaultlab::database::{Database, Login, Target, connect, try_login};
 use vaultlab::report::Report;
 use vaultlab::runtime::docker::{DockerError, DockerRuntime, Engine as ContainerEngine, PullPolicy};
@@ -16,31 +18,6 @@ use vaultlab::spec::model::{
     ADMIN_USER, DatabaseSpec, Engine, Flavour, MysqlFlavour, RootRotation, SqlText, Storage, VaultSpec,
 };
 use vaultlab::state::{Home, LabDir};
-
-const POSTGRES: &str = "vaultlab/postgres:15";
-const MYSQL: &str = "vaultlab/mysql:9";
-
-fn docker(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("docker").args(arguments).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// Whether the engine has these images.
-fn ready(images: &[&str]) -> bool {
-    let missing = if docker(&["version"]).is_none() {
-        Some("no engine answers `docker version`".to_owned())
-    } else {
-        let missing = images.iter().find(|image| docker(&["image", "inspect", image]).is_none());
-        missing.map(|image| format!("the engine has no image {image} (`make images`)"))
-    };
-    let Some(missing) = missing else { return true };
-    assert!(
-        std::env::var_os("VAULTLAB_REQUIRE_DOCKER").is_none(),
-        "VAULTLAB_REQUIRE_DOCKER is set, but {missing}"
-    );
-    eprintln!("skipped: {missing}");
-    false
-}
 
 /// A home of a test's own; at its end the engine must hold nothing of it.
 struct Place {
@@ -159,7 +136,7 @@ fn target(spec: &DatabaseSpec, running: &Running) -> Target {
 }
 
 async fn lives_and_is_kept(engine: Engine, image: &str, seed: &str) {
-    if !ready(&[image]) {
+    if !has(&[image]) {
         return;
     }
     let (place, spec) = (Place::new(), spec(engine, image, seed));
@@ -229,7 +206,7 @@ async fn mysql_lives_and_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_ends_fails_the_start_at_once_with_its_words() {
-    if !ready(&[MYSQL]) {
+    if !has(&[MYSQL]) {
         return;
     }
     let place = Place::new();
@@ -247,7 +224,7 @@ async fn a_container_that_ends_fails_the_start_at_once_with_its_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_up_that_was_killed_while_it_initialised_is_started_over() {
-    if !ready(&[POSTGRES]) {
+    if !has(&[POSTGRES]) {
         return;
     }
     let (place, spec) = (Place::new(), spec(Engine::Postgres, POSTGRES, "killed"));
@@ -267,7 +244,7 @@ async fn an_up_that_was_killed_while_it_initialised_is_started_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_that_fails_is_named_and_leaves_no_template() {
-    if !ready(&[POSTGRES]) {
+    if !has(&[POSTGRES]) {
         return;
     }
     let place = Place::new();
@@ -284,7 +261,7 @@ async fn sql_that_fails_is_named_and_leaves_no_template() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
-    if !ready(&[POSTGRES]) {
+    if !has(&[POSTGRES]) {
         return;
     }
     let place = Place::new();
@@ -301,7 +278,7 @@ async fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_cannot_be_had_says_what_to_do() {
-    if !ready(&[]) {
+    if !has(&[]) {
         return;
     }
     let place = Place::new();
@@ -331,7 +308,7 @@ async fn an_image_that_cannot_be_had_says_what_to_do() {
 async fn vault_runs_in_production_mode_and_keeps_its_data() {
     let images = ["vaultlab/server:latest", "vaultlab/vault:latest"];
     let Some(image) = images.into_iter().find(|image| docker(&["image", "inspect", image]).is_some()) else {
-        assert!(!ready(&images[..1]));
+        assert!(!has(&images[..1]));
         return;
     };
     let place = Place::new();

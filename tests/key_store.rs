@@ -9,23 +9,7 @@ use std::process::Output;
 use support::{TestLab, databases, text};
 
 fn lab_file(key_store: &str) -> String {
-    format!(
-        "apiVersion: vaultlab/v1
-name: keys
-vault:
-  key_store: {key_store}
-databases:
-  - name: db
-    engine: postgres
-    database: app
-roles:
-  - name: app
-    database: db
-    creation_statements:
-      sql: |
-        CREATE ROLE \"{{{{name}}}}\" WITH LOGIN PASSWORD '{{{{password}}}}' VALID UNTIL '{{{{expiration}}}}'
-"
-    )
+    support::postgres_lab("keys", &format!("key_store: {key_store}"))
 }
 
 fn with(lab: &TestLab, variable: &str, value: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Output {

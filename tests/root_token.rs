@@ -7,23 +7,7 @@ use serde_json::Value;
 use support::{TestLab, databases, text};
 
 fn lab_file(keep: &str) -> String {
-    format!(
-        "apiVersion: vaultlab/v1
-name: small
-vault:
-  keep_root_token: {keep}
-databases:
-  - name: db
-    engine: postgres
-    database: app
-roles:
-  - name: app
-    database: db
-    creation_statements:
-      sql: |
-        CREATE ROLE \"{{{{name}}}}\" WITH LOGIN PASSWORD '{{{{password}}}}' VALID UNTIL '{{{{expiration}}}}'
-"
-    )
+    support::postgres_lab("small", &format!("keep_root_token: {keep}"))
 }
 
 fn json(lab: &TestLab, file: &str) -> Value {

@@ -216,6 +216,27 @@ fn shared_home() -> PathBuf {
     .clone()
 }
 
+/// A lab file with one PostgreSQL and one role, and with this under `vault:`.
+pub fn postgres_lab(name: &str, vault: &str) -> String {
+    format!(
+        "apiVersion: vaultlab/v1
+name: {name}
+vault:
+  {vault}
+databases:
+  - name: db
+    engine: postgres
+    database: app
+roles:
+  - name: app
+    database: db
+    creation_statements:
+      sql: |
+        CREATE ROLE \"{{{{name}}}}\" WITH LOGIN PASSWORD '{{{{password}}}}' VALID UNTIL '{{{{expiration}}}}'
+"
+    )
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

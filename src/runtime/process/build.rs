@@ -77,7 +77,6 @@ impl ProcessRuntime {
             // The passwords that are to be set are on disk before the data is in its place.
             async { self.ledger.plan_accounts(spec) },
         );
-        planned?;
         let result = initialised.unwrap_or_else(|_| {
             Err(RuntimeError::Timeout {
                 service: name.into(),
@@ -86,11 +85,12 @@ impl ProcessRuntime {
                 log: super::log::since(&log, 0, LOG_LINES),
             })
         });
-        fs::remove_file(&log).map_err(folder(name, "remove", &log))?;
-        if let Err(error) = result {
-            remove_folder(name, &data)?;
+        if let Err(error) = result.and_then(|()| Ok(planned?)) {
+            // That the rest stays behind is less than what went wrong: the next `up` removes it.
+            drop((remove_folder(name, &data), fs::remove_file(&log)));
             return Err(error);
         }
+        fs::remove_file(&log).map_err(folder(name, "remove", &log))?;
         Origin::new(key, superuser).save(&places.root)?;
         let unfilled = places.root.join(UNFILLED);
         fs::write(&unfilled, "").map_err(folder(name, "write", &unfilled))?;
