@@ -1,5 +1,7 @@
 # What README and CI call. `make up` and `make test` install what the host lacks.
 CARGO ?= cargo
+# Where cargo puts programs.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 .PHONY: help build up install down test lint bench docs prerequisites images
@@ -14,15 +16,15 @@ build: prerequisites ## Build the program (target/release/vaultlab)
 	$(CARGO) build --release --bin vaultlab
 
 up: build ## Bring up the shipped lab
-	target/release/vaultlab up
+	$(TARGET)/release/vaultlab up
 	@echo
-	@echo "The program is target/release/vaultlab; \`make install\` puts it on your PATH."
+	@echo "The program is $(TARGET)/release/vaultlab; \`make install\` puts it on your PATH."
 
 install: ## Install the program with cargo
 	$(CARGO) install --path . --locked
 
 down: ## Stop the shipped lab; its data is kept
-	target/release/vaultlab down
+	$(TARGET)/release/vaultlab down
 
 test: prerequisites ## Run every test, against real databases
 	$(CARGO) build --bin vaultlab
@@ -32,6 +34,7 @@ else
 	VAULTLAB_REQUIRE_DATABASES=1 $(CARGO) test --workspace --lib --bins --tests
 endif
 	$(CARGO) test --workspace --doc
+	$(CARGO) run --quiet --example fixture
 
 lint: ## Formatting, clippy, licences and advisories
 	$(CARGO) fmt --all --check

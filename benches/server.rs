@@ -100,7 +100,11 @@ async fn ratio(bench: &Bench, role: &str, name: &str) {
         directly.push(compared.measured.per_second);
         complain(&report);
     }
-    println!("{name}: {:.0} credentials/s, directly {:.0}/s", median(rates), median(directly));
+    println!(
+        "{name}: {:.0} credentials/s, directly {:.0}/s; {WORKERS} connections each (max_open_connections)",
+        median(rates),
+        median(directly)
+    );
     figure(&format!("{name}, ratio"), median(ratios), "", "at least 0.90");
 }
 

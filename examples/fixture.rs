@@ -14,7 +14,7 @@ async fn main() -> Result<(), LabError> {
     }
     for role in ["pg-read", "mysql-write"] {
         let credential = lab.credential(role).await?;
-        println!("{role}: {} for {} s", credential.username, credential.lease_duration);
+        println!("{role}: {} for {} s", credential.username, credential.ttl());
         lab.revoke(&credential).await?;
     }
     lab.remove().await?;

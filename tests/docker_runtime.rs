@@ -121,6 +121,8 @@ fn spec(engine: Engine, image: &str, seed: &str) -> DatabaseSpec {
         schema: vec![sql("CREATE TABLE notes (body varchar(40))")],
         seed: vec![sql(&format!("INSERT INTO notes VALUES ('{seed}')"))],
         roles: Vec::new(),
+        static_roles: Vec::new(),
+        break_glass: false,
         root_rotation: RootRotation::Off,
     }
 }

@@ -130,7 +130,8 @@ fn a_lab_whose_state_is_lost_or_damaged_can_be_removed() {
     let lab = TestLab::new("lost");
     lab.write("vaultlab.yaml", &lab_file("1m", ""));
     lab.ok(&["up", "--progress", "quiet"]);
-    std::fs::remove_dir_all(lab.state()).expect("the state");
+    // The keeper may be writing into it.
+    assert!((0..100).any(|_| std::fs::remove_dir_all(lab.state()).is_ok()), "the state stays");
     assert!(lab.ok(&["logs"]).contains("ready to accept connections"));
     lab.ok(&["down", "--volumes", "--progress", "quiet"]);
     lab.assert_gone();

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::process::Command;
+
 use serde_json::Value;
 use support::{TestLab, databases, tree};
 
@@ -75,6 +77,37 @@ fn two_labs_have_nothing_in_common_but_the_template() {
         let read = |lab: &TestLab| std::fs::read(lab.state().join(file)).expect(file);
         assert_ne!(read(&one), read(&two), "{file}");
     }
+}
+
+/// The command, run by another program.
+fn within(outer: &mut Command, inner: &Command) -> Command {
+    let mut command = Command::new(outer.get_program());
+    command.args(outer.get_args()).arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(inner.get_current_dir().expect("a folder")).stdin(std::process::Stdio::null());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+/// As in a small container: no certificates are installed, and root may not look into processes of
+/// other users.
+#[test]
+fn a_machine_with_next_to_nothing_will_do() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("bare");
+    let mut up = lab.command(&["up", "--timeout", "60s"]);
+    if cfg!(target_os = "linux") && nix::unistd::geteuid().is_root() {
+        up = within(Command::new("setpriv").arg("--bounding-set=-sys_ptrace"), &up);
+    }
+    up.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+    let output = up.output().expect("it runs");
+    assert!(output.status.success(), "{}", support::text(&output.stderr));
 }
 
 /// Every secret of a lab, in the files that are meant to hold them.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::framework::Row;
 use crate::logical::{Backend, BackendContext, Error, Object, Operation, Request, Response, View};
 
 /// The cubbyhole mount. Values are stored under the token's accessor, which, unlike the token, is
@@ -32,6 +33,11 @@ impl Cubbyhole {
 
 #[async_trait]
 impl Backend for Cubbyhole {
+    fn endpoints(&self) -> Vec<Row> {
+        use Operation::{Delete, List, Read, Update};
+        vec![Row::any_key(&[Read, List, Update, Delete])]
+    }
+
     fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         Ok(Some(self.values(request)?.get(&request.path)?.is_some()))
     }
@@ -61,7 +67,7 @@ impl Backend for Cubbyhole {
                 values.delete(path).await?;
                 Ok(None)
             }
-            Operation::Patch => Err(Error::UnsupportedOperation),
+            Operation::Patch | Operation::Help => Err(Error::UnsupportedOperation),
         }
     }
 

@@ -15,6 +15,7 @@ mod expiration;
 pub mod framework;
 mod group_commit;
 pub mod hcl;
+mod help;
 mod hex;
 mod http;
 mod identity;

@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -16,7 +19,7 @@ use crate::core::Core;
 use crate::core::mounts::Table;
 use crate::core::registry::Registry;
 use crate::core::settings::Settings;
-use crate::http::Listener;
+use crate::http::{self, Listener};
 use crate::storage::{FileOptions, StorageError, Store};
 use crate::tls::{Acceptor, TlsError};
 
@@ -153,6 +156,20 @@ impl Server {
     /// The TCP addresses it listens on, in the order they were given.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.bound
+    }
+
+    /// Answers a request without a connection, as if a client without an address had sent it to a
+    /// listener with default options.
+    pub async fn request<B>(&self, request: hyper::Request<B>) -> hyper::Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let options = Arc::new(ListenerConfig::default());
+        match http::serve(Arc::clone(&self.core), options, None, request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 
     /// What `SIGHUP` does: certificates are read again, audit devices open their files anew.

@@ -39,7 +39,7 @@ pub async fn wrap(
         .map_err(|error| Error::internal(format!("failed to wrap the response: {error}")))?;
     let accessor = response.auth.as_ref().map(|auth| auth.accessor.clone()).unwrap_or_default();
     let info = store(active, &request.full_path(), body, ttl, accessor).await?;
-    Ok(Response { wrap_info: Some(info), warnings: response.warnings, ..Response::default() })
+    Ok(Response { wrap_info: Some(info), ..Response::default() })
 }
 
 /// Stores a body under a new wrapping token.
@@ -90,6 +90,22 @@ pub fn is_special(active: &Active, request: &Request) -> bool {
         "cubbyhole/response" => read && find(active, &request.client_token).is_ok(),
         _ => false,
     }
+}
+
+/// The wrapping token a request names that comes with another token: whoever takes an answer for
+/// somebody else needs to be allowed to.
+///
+/// # Errors
+/// 400 when the wrapping token is not valid.
+pub fn named_by_another(active: &Active, request: &Request) -> Result<bool, Error> {
+    if request.path != "sys/wrapping/unwrap" {
+        return Ok(false);
+    }
+    let named = target(request)?;
+    if named.is_empty() || named == request.client_token {
+        return Ok(false);
+    }
+    find(active, &named).map(|_| true)
 }
 
 /// The answer to a request that [`is_special`]; its path is relative to the mount by now.

@@ -23,6 +23,9 @@ use crate::vault::Client;
 /// How long an account made here is valid where it can be said; it is dropped long before.
 const VALIDITY: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
+/// Vault's default of `max_open_connections`.
+const DEFAULT_CONNECTIONS: usize = 4;
+
 /// PostgreSQL's word for two transactions that changed the privileges of the same thing; Vault's
 /// plugins try again.
 const CONFLICT: &str = "tuple concurrently updated";
@@ -69,6 +72,8 @@ pub(super) struct Script {
     revocation: Vec<String>,
     /// Passwords are sent as verifiers made here (`password_authentication`).
     scram: bool,
+    /// Connections Vault may have open at a time; none when there is no limit.
+    vault_connections: Option<usize>,
 }
 
 impl Script {
@@ -82,13 +87,14 @@ impl Script {
         let found = vault.database_role(mount, role).await?.unwrap_or_default();
         let connection = found.get("db_name").and_then(Value::as_str).unwrap_or_default();
         let config = vault.database_config(mount, connection).await?.unwrap_or_default();
-        let form =
-            config.get("connection_details").and_then(|details| details.get("password_authentication"));
+        let detail = |name: &str| config.get("connection_details").and_then(|details| details.get(name));
+        let form = detail("password_authentication");
         Ok(Self {
             engine: direct.target.engine,
             creation: texts(&found, "creation_statements"),
             revocation: texts(&found, "revocation_statements"),
             scram: form.and_then(Value::as_str) == Some("scram-sha-256"),
+            vault_connections: connections(detail("max_open_connections")),
         })
     }
 
@@ -134,6 +140,15 @@ impl Script {
     }
 }
 
+/// What Vault makes of `max_open_connections`: its default for none and 0, no limit below.
+fn connections(setting: Option<&Value>) -> Option<usize> {
+    let setting = setting.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
+    match setting {
+        None | Some(0) => Some(DEFAULT_CONNECTIONS),
+        Some(limit) => usize::try_from(limit).ok(),
+    }
+}
+
 fn texts(map: &Map<String, Value>, key: &str) -> Vec<String> {
     let list = map.get(key).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
@@ -151,6 +166,11 @@ impl DirectWorker {
     pub(super) async fn connect(script: &Arc<Script>, direct: &Direct) -> Result<Self, DatabaseError> {
         let database = database::connect(&direct.target, &direct.account).await?;
         Ok(Self { script: Arc::clone(script), database, made: Tally::default(), accounts: Vec::new() })
+    }
+
+    /// Connections Vault may have open at a time to do the same.
+    pub(super) fn vault_connections(&self) -> Option<usize> {
+        self.script.vault_connections
     }
 
     /// Makes accounts until `end`, or until `stop` turns true.
@@ -264,6 +284,17 @@ mod tests {
             let text = direct(wrong).unwrap_err().to_string();
             assert!(!text.contains("secret"), "{text}");
         }
+    }
+
+    #[test]
+    fn vaults_connections_are_known() {
+        use serde_json::json;
+        for (setting, limit) in
+            [(json!(8), Some(8)), (json!("2"), Some(2)), (json!(0), Some(4)), (json!(-1), None)]
+        {
+            assert_eq!(connections(Some(&setting)), limit, "{setting}");
+        }
+        assert_eq!(connections(None), Some(4));
     }
 
     #[test]

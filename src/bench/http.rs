@@ -1,23 +1,23 @@
-//! A lean HTTP client: one connection that is kept, one request at a time. What the typed client
-//! does for each request would be most of what is measured. The home of hyper.
+//! A lean HTTP client: one connection that is kept, one request at a time, its bytes made once. What
+//! a general client does for each request would be much of what is measured.
+
+mod answer;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, Uri};
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+pub(super) use answer::Answer;
 
 use crate::secret::Secret;
 
@@ -29,10 +29,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 #[error("{0}")]
 pub(super) struct NoAnswer(String);
 
+/// A connection that was not used for this long is not used again: servers close idle ones, and a
+/// request must not meet that.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// Where requests go.
 pub(super) struct Server {
     authority: String,
-    host: HeaderValue,
+    host: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
@@ -41,28 +45,59 @@ impl Server {
     /// certificate of `ca`, a PEM file.
     pub(super) fn new(address: &str, ca: Option<&Path>) -> Result<Self, NoAnswer> {
         let odd = |what: &str| NoAnswer(format!("{address:?} is no address of a Vault: {what}"));
-        let uri: Uri = address.parse().map_err(|_| odd("write it as in http://127.0.0.1:8200"))?;
-        let authority = uri.authority().ok_or_else(|| odd("it names no host"))?;
-        let (tls, port) = match uri.scheme_str() {
-            Some("http") => (None, 80),
-            Some("https") => (Some(tls(ca, authority.host())?), 443),
+        let (scheme, rest) =
+            address.split_once("://").ok_or_else(|| odd("write it as in http://127.0.0.1:8200"))?;
+        let host = rest.split('/').next().unwrap_or_default();
+        let (name, port) = match host.rsplit_once(':') {
+            // Colons inside brackets are an IPv6 address's own.
+            Some((name, port)) if !port.ends_with(']') => {
+                (name, Some(port.parse::<u16>().map_err(|_| odd("its port is no number"))?))
+            }
+            _ => (host, None),
+        };
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'@') {
+            return Err(odd("it names no host"));
+        }
+        let (tls, usual) = match scheme {
+            "http" => (None, 80),
+            "https" => (Some(tls(ca, name)?), 443),
             _ => return Err(odd("it starts with neither http:// nor https://")),
         };
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| odd("it names no host"))?;
-        let authority = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(port));
-        Ok(Self { authority, host, tls })
+        let authority = format!("{name}:{}", port.unwrap_or(usual));
+        Ok(Self { authority, host: host.to_owned(), tls })
     }
 
-    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
+    async fn open(&self) -> Result<Open, NoAnswer> {
         let stream = TcpStream::connect(&self.authority).await.map_err(|e| innermost(&e))?;
         stream.set_nodelay(true).map_err(|e| innermost(&e))?;
-        match &self.tls {
-            None => handshake(stream).await,
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(stream),
             Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), stream).await;
-                handshake(stream.map_err(|e| innermost(&e))?).await
+                Box::new(connector.connect(name.clone(), stream).await.map_err(|e| innermost(&e))?)
             }
-        }
+        };
+        Ok(Open { stream, buffer: BytesMut::new(), used: Instant::now() })
+    }
+}
+
+/// Plain or TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// An open connection and what was read of it beyond an answer.
+struct Open {
+    stream: Box<dyn Stream>,
+    buffer: BytesMut,
+    used: Instant,
+}
+
+impl Open {
+    async fn exchange(&mut self, request: &Prepared) -> Result<(Answer, bool), NoAnswer> {
+        self.stream.write_all(&request.0).await.map_err(|e| innermost(&e))?;
+        let answer = answer::read(&mut *self.stream, &mut self.buffer).await;
+        self.used = Instant::now();
+        answer
     }
 }
 
@@ -84,18 +119,8 @@ fn tls(ca: Option<&Path>, host: &str) -> Result<(TlsConnector, ServerName<'stati
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
-async fn handshake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, NoAnswer>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| innermost(&e))?;
-    // Its errors reach the request they interrupt.
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(sender)
-}
-
-/// A request that can be sent any number of times.
-pub(super) struct Prepared(Request<Full<Bytes>>);
+/// The bytes of a request, which can be sent any number of times.
+pub(super) struct Prepared(Zeroizing<Vec<u8>>);
 
 impl Prepared {
     /// A request of `server`; `body` is JSON, none for a GET.
@@ -105,43 +130,43 @@ impl Prepared {
         token: Option<&Secret>,
         body: Option<&serde_json::Value>,
     ) -> Result<Self, NoAnswer> {
-        let mut request = Request::new(Full::default());
-        *request.uri_mut() = format!("/v1/{}", path.trim_start_matches('/'))
-            .parse()
-            .map_err(|_| NoAnswer(format!("{path:?} cannot be a path")))?;
-        let headers = request.headers_mut();
-        headers.insert(HOST, server.host.clone());
-        headers.insert("x-vault-request", HeaderValue::from_static("true"));
+        if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(NoAnswer(format!("{path:?} cannot be a path")));
+        }
+        let path = path.trim_start_matches('/');
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let host = &server.host;
+        let mut bytes = Zeroizing::new(
+            format!("{method} /v1/{path} HTTP/1.1\r\nHost: {host}\r\nX-Vault-Request: true\r\n").into_bytes(),
+        );
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(token.expose())
-                .map_err(|_| NoAnswer("the token holds characters no token has".into()))?;
-            value.set_sensitive(true);
-            headers.insert("x-vault-token", value);
+            if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(NoAnswer("the token holds characters no token has".into()));
+            }
+            bytes.extend_from_slice(b"X-Vault-Token: ");
+            bytes.extend_from_slice(token.expose().as_bytes());
+            bytes.extend_from_slice(b"\r\n");
         }
-        if let Some(body) = body {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.method_mut() = Method::POST;
-            *request.body_mut() = Full::new(body.to_string().into());
+        let body = Zeroizing::new(body.map(ToString::to_string).unwrap_or_default());
+        if !body.is_empty() {
+            let head = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+            bytes.extend_from_slice(head.as_bytes());
         }
-        Ok(Self(request))
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(body.as_bytes());
+        Ok(Self(bytes))
     }
-}
-
-/// What came back. The body may hold secrets, so there is no `Debug`.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Bytes,
 }
 
 /// One connection, opened when it is first needed and again after it broke.
 pub(super) struct Connection {
     server: Arc<Server>,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    open: Option<Open>,
 }
 
 impl Connection {
     pub(super) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), sender: None }
+        Self { server: Arc::clone(server), open: None }
     }
 
     /// Sends a request and reads the whole answer.
@@ -149,25 +174,21 @@ impl Connection {
         let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(request)).await;
         let answer = answer.unwrap_or_else(|_| Err(NoAnswer("no answer in time".into())));
         if answer.is_err() {
-            self.sender = None;
+            self.open = None;
         }
         answer
     }
 
     async fn exchange(&mut self, request: &Prepared) -> Result<Answer, NoAnswer> {
-        let mut sender = match self.sender.take() {
-            Some(sender) => sender,
-            None => self.server.open().await?,
+        let open = match &mut self.open {
+            Some(open) if open.used.elapsed() < IDLE => open,
+            closed => closed.insert(self.server.open().await?),
         };
-        // A server may close a connection it has kept long enough.
-        if sender.ready().await.is_err() {
-            sender = self.server.open().await?;
+        let (answer, kept) = open.exchange(request).await?;
+        if !kept {
+            self.open = None;
         }
-        let response = sender.send_request(request.0.clone()).await.map_err(|e| innermost(&e))?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|e| innermost(&e))?.to_bytes();
-        self.sender = Some(sender);
-        Ok(Answer { status, body })
+        Ok(answer)
     }
 }
 
@@ -188,10 +209,33 @@ mod tests {
     fn addresses_are_checked() {
         let fault = |address: &str| Server::new(address, None).err().unwrap().to_string();
         assert!(fault("127.0.0.1:8200").contains("is no address of a Vault"));
+        assert!(fault("http://vault:http").contains("its port is no number"));
+        assert!(fault("http:///v1").contains("it names no host"));
+        assert!(fault("http://me@vault").contains("it names no host"));
         assert!(fault("ftp://x").contains("neither http:// nor https://"));
         assert_eq!(fault("https://x"), "an https address needs the CA's certificate");
         assert_eq!(Server::new("http://[::1]:8200/", None).unwrap().authority, "[::1]:8200");
         assert_eq!(Server::new("http://vault", None).unwrap().authority, "vault:80");
+    }
+
+    #[test]
+    fn requests_are_whole_and_hold_no_line_of_their_own() {
+        let server = Server::new("http://vault:8200/", None).unwrap();
+        let text = |request: &Prepared| String::from_utf8(request.0.to_vec()).unwrap();
+        let body = serde_json::json!({ "a": 1 });
+        let request = Prepared::new(&server, "/kv/x", Some(&"hvs.t".into()), Some(&body)).unwrap();
+        assert_eq!(
+            text(&request),
+            "POST /v1/kv/x HTTP/1.1\r\nHost: vault:8200\r\nX-Vault-Request: true\r\nX-Vault-Token: hvs.t\r\n\
+             Content-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}"
+        );
+        let request = Prepared::new(&server, "sys/health", None, None).unwrap();
+        assert_eq!(
+            text(&request),
+            "GET /v1/sys/health HTTP/1.1\r\nHost: vault:8200\r\nX-Vault-Request: true\r\n\r\n"
+        );
+        assert!(Prepared::new(&server, "a b", None, None).is_err());
+        assert!(Prepared::new(&server, "a", Some(&"t\r\nX: y".into()), None).is_err());
     }
 
     #[tokio::test]

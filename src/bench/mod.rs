@@ -221,6 +221,8 @@ impl Bench<'_> {
         mut directly: Vec<DirectWorker>,
     ) -> Result<LoadReport, LabError> {
         let compared = !directly.is_empty();
+        let connections = directly.len();
+        let vault_connections = directly.first().and_then(DirectWorker::vault_connections);
         let slice = if compared { direct::slice(self.plan.time) } else { self.plan.time };
         let (mut vault, mut database) = (Side::default(), Side::default());
         let mut busy = Duration::ZERO;
@@ -260,6 +262,8 @@ impl Bench<'_> {
             direct: compared.then(|| DirectReport {
                 measured: made.measured(database.took),
                 ratio: rounded(median_ratio(&vault.rates, &database.rates)),
+                connections,
+                vault_connections,
             }),
             cleaned: Some(cleaned).filter(|cleaned| cleaned.revoked + cleaned.failed > 0),
         })

@@ -69,6 +69,11 @@ pub struct DirectReport {
     pub measured: Measured,
     /// Vault's rate divided by this one: the median of slices that took turns.
     pub ratio: f64,
+    /// Connections that made them at a time: one for each worker.
+    pub connections: usize,
+    /// Connections Vault may have open at a time (`max_open_connections`); none when there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault_connections: Option<usize>,
 }
 
 /// Tokens or leases revoked after the measurement.

@@ -234,10 +234,14 @@ pub enum Command {
         #[command(flatten)]
         lab: LabArgs,
     },
-    /// Print a fresh credential of a role
+    /// Print a fresh credential of a role, or the password of a static role
     Creds {
         /// The role
-        role: String,
+        #[arg(required_unless_present = "break_glass")]
+        role: Option<String>,
+        /// Instead, the account that is kept in a database outside Vault; Vault need not run
+        #[arg(long, value_name = "DATABASE", conflicts_with = "role")]
+        break_glass: Option<String>,
         #[command(flatten)]
         lab: LabArgs,
     },
@@ -265,7 +269,11 @@ pub enum Command {
     /// Open psql or mysql with a fresh credential of a role, revoked when it ends
     Connect {
         /// The role
-        role: String,
+        #[arg(required_unless_present = "break_glass")]
+        role: Option<String>,
+        /// Instead, with the account that is kept in a database outside Vault; Vault need not run
+        #[arg(long, value_name = "DATABASE", conflicts_with = "role")]
+        break_glass: Option<String>,
         #[command(flatten)]
         lab: LabArgs,
         /// Arguments for the client, as in -- -c 'SELECT 1'

@@ -93,6 +93,14 @@ pub trait Database: Send {
     /// Replaces the password of an account.
     async fn set_password(&mut self, user: &str, password: &Secret) -> Result<(), DatabaseError>;
 
+    /// Lets the account `manager` replace the password of `user`, as far as being allowed to make accounts
+    /// is not enough for that: since PostgreSQL 16.
+    async fn let_manage(&mut self, manager: &str, user: &str) -> Result<(), DatabaseError>;
+
+    /// Makes an account that may do everything the superuser may; when it is there already, gives it this
+    /// password.
+    async fn ensure_superuser(&mut self, account: &Credentials) -> Result<(), DatabaseError>;
+
     /// Makes an empty database unless it is there.
     async fn ensure_database(&mut self, name: &str) -> Result<(), DatabaseError>;
 

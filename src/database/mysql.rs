@@ -171,6 +171,17 @@ impl Database for Mysql {
         self.run_secret(&label, &format!("ALTER USER {}", accounts.join(", ")), password).await
     }
 
+    async fn let_manage(&mut self, _manager: &str, _user: &str) -> Result<(), DatabaseError> {
+        // CREATE USER is for every account.
+        Ok(())
+    }
+
+    async fn ensure_superuser(&mut self, account: &Credentials) -> Result<(), DatabaseError> {
+        self.ensure_account(account).await?;
+        let name = mysql_text(&account.username);
+        self.execute(&format!("GRANT ALL PRIVILEGES ON *.* TO {name}@'%' WITH GRANT OPTION")).await.map(drop)
+    }
+
     async fn ensure_database(&mut self, name: &str) -> Result<(), DatabaseError> {
         self.execute(&format!("CREATE DATABASE IF NOT EXISTS {}", mysql_name(name))).await.map(drop)
     }

@@ -141,6 +141,23 @@ impl Database for Postgres {
         self.run(&format!("ALTER ROLE {} PASSWORD …", pg_name(user)), &sql).await.map(drop)
     }
 
+    async fn let_manage(&mut self, manager: &str, user: &str) -> Result<(), DatabaseError> {
+        let version = self.scalar("SHOW server_version_num").await?;
+        if version.and_then(|version| version.parse::<u32>().ok()).is_some_and(|version| version < 160_000) {
+            return Ok(());
+        }
+        // To replace its password, neither to inherit nor to take on what it may.
+        let (manager, user) = (pg_name(manager), pg_name(user));
+        self.execute(&format!("GRANT {user} TO {manager} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"))
+            .await
+            .map(drop)
+    }
+
+    async fn ensure_superuser(&mut self, account: &Credentials) -> Result<(), DatabaseError> {
+        self.ensure_account(account).await?;
+        self.execute(&format!("ALTER ROLE {} LOGIN SUPERUSER", pg_name(&account.username))).await.map(drop)
+    }
+
     async fn ensure_database(&mut self, name: &str) -> Result<(), DatabaseError> {
         let find = format!("SELECT 1 FROM pg_database WHERE datname = {}", pg_text(name));
         if self.scalar(&find).await?.is_none() {

@@ -205,7 +205,8 @@ impl Subject<'_> {
     }
 
     async fn expire(&self, credential: &RoleCredential) -> Result<(String, ()), CheckError> {
-        let ttl = self.lab.vault().renew_lease(&credential.lease_id, Some(SHORT_TTL)).await?;
+        let ttl =
+            self.lab.vault().renew_lease(credential.lease_id().unwrap_or_default(), Some(SHORT_TTL)).await?;
         let began = Instant::now();
         let limit = Duration::from_secs(ttl) + EXPIRY_PATIENCE;
         loop {

@@ -105,7 +105,7 @@ impl Application<'_> {
 
     async fn session(&self) -> Result<Session, CheckError> {
         let credential = self.lab.credential(self.role).await?;
-        self.lab.vault().renew_lease(&credential.lease_id, Some(TTL)).await?;
+        self.lab.vault().renew_lease(credential.lease_id().unwrap_or_default(), Some(TTL)).await?;
         let replace_at = Instant::now() + REPLACE_AFTER;
         let database = connect(&self.target, &account(&credential)).await?;
         Ok(Session { credential, database, replace_at })

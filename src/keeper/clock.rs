@@ -12,7 +12,7 @@ use super::Shared;
 use crate::state::FileLock;
 
 /// Pause between two looks.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(500);
 
 /// A clock that moved by so much more or less than time went by was set.
 const JUMP: Duration = Duration::from_secs(2);
@@ -24,8 +24,8 @@ type Print = Option<(u64, i64, i64, u64)>;
 pub(super) struct Watched {
     role_id: PathBuf,
     secret_id: PathBuf,
-    /// As the delivery saw or left them last.
-    seen: Mutex<[Print; 2]>,
+    /// As the delivery saw them last, if it did.
+    seen: Mutex<Option<[Print; 2]>>,
     changed: Notify,
 }
 
@@ -53,11 +53,11 @@ impl Watched {
 
     /// Takes the files as they are now for seen.
     pub fn see(&self) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.prints();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.prints());
     }
 
     fn look(&self, jumped: bool) {
-        if jumped || *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != self.prints() {
+        if jumped || *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(self.prints()) {
             self.changed.notify_one();
         }
     }

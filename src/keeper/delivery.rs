@@ -1,6 +1,5 @@
 //! One AppRole's secret_id: replaced before it ends, by one that was proven to work.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +7,8 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::clock::Watched;
-use super::vault::{is_lost, open};
+use super::failure::Failures;
+use super::vault::open;
 use crate::provision::{Courier, ProvisionError};
 use crate::report::KeeperEvent;
 use crate::spec::model::AppRoleSpec;
@@ -38,9 +38,6 @@ const CHECK_USES: (Duration, Duration) = (Duration::from_millis(100), Duration::
 
 /// Longest pause between two comparisons of the files with Vault although neither seems changed.
 const LOOK: Duration = Duration::from_secs(60);
-
-/// First and longest pause before a failed delivery is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 /// Delivers for ever.
 pub(super) async fn keep(shared: &Shared, spec: &AppRoleSpec, files: &Watched) {
@@ -74,7 +71,7 @@ struct Delivery<'a> {
     /// Why there is no current one.
     missing: &'static str,
     last_use: Instant,
-    failures: u32,
+    failures: Failures,
 }
 
 /// What is in the file.
@@ -133,7 +130,7 @@ impl<'a> Delivery<'a> {
             former: Vec::new(),
             missing: "there was none",
             last_use: Instant::now(),
-            failures: 0,
+            failures: Failures::default(),
         }
     }
 
@@ -158,7 +155,7 @@ impl<'a> Delivery<'a> {
         let grace = if due.is_some() && hurry { SHORT_GRACE.min(self.grace()) } else { self.grace() };
         let ends = self.destroy_former(vault, grace).await?;
         let Some(reason) = due else {
-            self.settled();
+            self.failures.end(self.shared, self.spec);
             return Ok(self.next_look(ends));
         };
         // Never more than two: a predecessor that may still be in somebody's hands is waited for.
@@ -168,7 +165,7 @@ impl<'a> Delivery<'a> {
             return Ok(ends);
         }
         self.replace(vault, reason).await?;
-        self.settled();
+        self.failures.end(self.shared, self.spec);
         Ok(self.next_look(None))
     }
 
@@ -278,7 +275,11 @@ impl<'a> Delivery<'a> {
             vault.ensure_secret_id_destroyed(&self.spec.name, &accessor).await.map_err(self.on())?;
             self.former.remove(0);
             let approle = self.spec.name.clone();
-            self.shared.report.keeper(KeeperEvent::SecretIdDestroyed { approle, accessor, reason });
+            self.shared.report.keeper(KeeperEvent::SecretIdDestroyed {
+                approle,
+                accessor,
+                reason: reason.into(),
+            });
         }
         Ok(None)
     }
@@ -298,8 +299,8 @@ impl<'a> Delivery<'a> {
         }
         // A failure may leave what was made: it is looked for.
         self.looked = false;
+        // What is in the files now is seen at the next look: somebody may write over it at once.
         let fresh = courier.turn_over(&role_id).await?;
-        self.see_files();
         drop(courier);
         self.looked = true;
         // A token that is left over ends by itself.
@@ -313,7 +314,7 @@ impl<'a> Delivery<'a> {
         self.shared.report.keeper(KeeperEvent::SecretIdDelivered {
             approle: self.spec.name.clone(),
             accessor: fresh.accessor,
-            reason,
+            reason: reason.into(),
             ttl: fresh.ttl,
             took: began.elapsed(),
         });
@@ -346,14 +347,6 @@ impl<'a> Delivery<'a> {
         grace_ends.map_or(pause, |ends| pause.min(ends)).max(Duration::from_millis(1))
     }
 
-    fn settled(&mut self) {
-        if std::mem::take(&mut self.failures) > 0 {
-            let mut record = self.shared.record();
-            let entry = record.approles.entry(self.spec.name.clone()).or_default();
-            (entry.failures, entry.error) = (0, None);
-        }
-    }
-
     fn tell_record(&self) {
         let Some(current) = &self.current else { return };
         let now = Timestamp::now();
@@ -367,38 +360,8 @@ impl<'a> Delivery<'a> {
 
     /// Notes a failure; gives how long to wait. What was delivered before stays where it is.
     fn failed(&mut self, error: &ProvisionError) -> Duration {
-        if is_lost(error) {
-            self.looked = false;
-            self.shared.look_at_vault.notify_one();
-            return RETRY.0;
-        }
-        if let ProvisionError::On { source, .. } | ProvisionError::Vault(source) = error
-            && source.is_status(403)
-        {
-            self.shared.doubt_token.store(true, Ordering::Relaxed);
-            self.shared.look_at_vault.notify_one();
-        }
-        self.files.see();
         self.looked = false;
-        self.failures = self.failures.saturating_add(1);
-        // Often enough that a short life does not end meanwhile.
-        let longest = match self.spec.secret_id_ttl {
-            Duration::ZERO => RETRY.1,
-            ttl => RETRY.1.min(ttl / 12).max(RETRY.0),
-        };
-        let retry = (RETRY.0 * 2_u32.saturating_pow(self.failures - 1)).min(longest);
-        let approle = self.spec.name.clone();
-        {
-            let mut record = self.shared.record();
-            let entry = record.approles.entry(approle.clone()).or_default();
-            (entry.failures, entry.error) = (self.failures, Some(error.to_string()));
-        }
-        // The first failures are told one by one, later ones now and then.
-        if self.failures.is_power_of_two() {
-            let error = error.to_string();
-            self.shared.report.keeper(KeeperEvent::DeliveryFailed { approle, error, retry });
-        }
-        retry
+        self.failures.add(self.shared, self.spec, self.files, self.spec.secret_id_ttl, error)
     }
 }
 

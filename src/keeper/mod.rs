@@ -7,10 +7,13 @@
 mod clock;
 mod delivery;
 mod error;
+mod failure;
 mod rotation;
 mod services;
+mod static_role;
 mod stop;
 mod vault;
+mod wrapped;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,10 +26,13 @@ use tokio::sync::{Notify, RwLock, watch};
 pub use error::KeeperError;
 pub use stop::{request_stop, stop};
 
+use crate::database::Target;
+use crate::provision::{DatabaseTarget, ProvisionError};
 use crate::report::{KeeperEvent, Report};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, ServiceState};
 use crate::spec::LabSpec;
-use crate::state::{FileLock, KeeperRecord, LabDir, StateError};
+use crate::spec::model::DatabaseSpec;
+use crate::state::{Accounts, FileLock, KeeperRecord, LabDir, StateError};
 use vault::VaultState;
 
 /// How the holder of a keeper's lock is called when it is a process of its own.
@@ -115,8 +121,15 @@ impl Keeper {
         shared.save()?;
         let reason = {
             let deliveries = shared.spec.approles.iter().zip(&shared.files);
-            let deliveries = deliveries.map(|(spec, files)| delivery::keep(shared, spec, files));
+            let deliveries = deliveries.map(|(spec, files)| async move {
+                match spec.deliver.wrap_ttl {
+                    Some(ttl) => wrapped::keep(shared, spec, files, ttl).await,
+                    None => delivery::keep(shared, spec, files).await,
+                }
+            });
             let rotations = shared.spec.databases.iter().map(|spec| rotation::keep(shared, spec));
+            let static_roles = shared.spec.static_roles();
+            let static_roles = static_roles.map(|(spec, role)| static_role::keep(shared, spec, role));
             let work = async {
                 tokio::join!(
                     vault::watch(shared),
@@ -124,6 +137,7 @@ impl Keeper {
                     services::watch(shared),
                     join_all(deliveries),
                     join_all(rotations),
+                    join_all(static_roles),
                     shared.save_changes(&lock),
                 )
             };
@@ -150,6 +164,20 @@ impl Keeper {
 }
 
 impl Shared {
+    /// A database of the lab, with the accounts as they are on disk now.
+    async fn target<'a>(&self, spec: &'a DatabaseSpec) -> Result<DatabaseTarget<'a>, ProvisionError> {
+        let not_there = |cause: String| ProvisionError::not_proven(format!("database {}", spec.name), cause);
+        let endpoint = match self.runtime.state(&spec.name).await {
+            Ok(ServiceState::Running { endpoint, .. }) => endpoint,
+            Ok(_) => return Err(not_there("it does not run".into())),
+            Err(error) => return Err(not_there(error.to_string())),
+        };
+        let accounts = Accounts::load(&self.dir)?.databases.remove(&spec.name);
+        let accounts = accounts.ok_or_else(|| not_there("the lab knows no accounts of it".into()))?;
+        let from_host = Target { engine: spec.engine, endpoint, database: spec.database.clone() };
+        Ok(DatabaseTarget { spec, from_host, accounts })
+    }
+
     fn record(&self) -> MutexGuard<'_, KeeperRecord> {
         self.unsaved.store(true, Ordering::Relaxed);
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
@@ -179,7 +207,9 @@ pub fn digest(spec: &LabSpec) -> String {
         .databases
         .iter()
         .map(|d| {
-            (&d.name, d.engine, &d.image, d.port, &d.mount, d.root_rotation, d.roles.first().map(|r| &r.name))
+            let first = d.roles.first().map(|role| &role.name);
+            let fixed: Vec<_> = d.static_roles.iter().map(|role| (&role.name, &role.username)).collect();
+            (&d.name, d.engine, &d.image, d.port, &d.mount, d.root_rotation, first, fixed, &d.database)
         })
         .collect();
     let kept = (env!("CARGO_PKG_VERSION"), &spec.name, &spec.vault, &spec.approles, databases);

@@ -6,12 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Shared;
 use super::vault::{is_lost, open};
-use crate::database::Target;
-use crate::provision::{self, DatabaseTarget, ProvisionError};
+use crate::provision::{self, ProvisionError};
 use crate::report::KeeperEvent;
-use crate::runtime::ServiceState;
 use crate::spec::model::{DatabaseSpec, RootRotation};
-use crate::state::{Accounts, LabLock, RotationRecord};
+use crate::state::{LabLock, RotationRecord};
 use crate::vault::Client;
 
 /// First and longest pause before a failed rotation is tried again.
@@ -76,21 +74,7 @@ impl Rotation<'_> {
     /// on the lab.
     async fn turn(&self, vault: &Client) -> Result<Option<&'static str>, ProvisionError> {
         let Ok(_lock) = LabLock::try_acquire(&self.shared.dir, "supervise")? else { return Ok(None) };
-        let name = self.spec.name.as_str();
-        let not_proven =
-            |cause: String| ProvisionError::not_proven(format!("root rotation of {name}"), cause);
-        let endpoint = match self.shared.runtime.state(name).await {
-            Ok(ServiceState::Running { endpoint, .. }) => endpoint,
-            Ok(_) => return Err(not_proven("the database does not run".into())),
-            Err(error) => return Err(not_proven(error.to_string())),
-        };
-        let accounts = Accounts::load(&self.shared.dir)?.databases.remove(name);
-        let accounts = accounts.ok_or_else(|| not_proven("the lab knows no accounts of it".into()))?;
-        let mut target = DatabaseTarget {
-            spec: self.spec,
-            from_host: Target { engine: self.spec.engine, endpoint, database: self.spec.database.clone() },
-            accounts,
-        };
+        let mut target = self.shared.target(self.spec).await?;
         if self.entry(|entry| entry.under_way) {
             // Cut off: it may have been done or not; either way Vault has to be able to log in.
             if provision::recover_rotation(vault, &mut target, &self.shared.dir).await? {

@@ -8,9 +8,10 @@ use serde::Serialize;
 use vaultlab_server::policy::{Acl, Policy};
 
 use super::{DatabaseInfo, LabError, RunningLab};
-use crate::spec::model::{AppRoleSpec, Engine, RoleSpec};
+use crate::spec::model::{AppRoleSpec, Engine};
 use crate::spec::variable_name;
 use crate::state::{Visibility, write_atomic};
+use crate::vault::secret_id_path;
 
 /// What was written for one AppRole.
 #[derive(Debug, Clone, Serialize)]
@@ -68,18 +69,18 @@ impl RunningLab {
             template: folder.join("credentials.ctmpl"),
             rendered: folder.join("credentials.env"),
             token: folder.join("token"),
-            roles: roles.iter().map(|(role, ..)| role.name.clone()).collect(),
+            roles: roles.iter().map(|readable| readable.role.to_owned()).collect(),
         };
         let pair = spec.deliver.paths(&spec.name, self.lab().dir().path());
         let config =
-            config(self.lab().name(), self.vault().address(), &pair, &files, &folder.join("agent.pid"));
+            config(self.lab().name(), self.vault().address(), spec, &pair, &files, &folder.join("agent.pid"));
         write_atomic(&files.config, config.as_bytes(), Visibility::Private)?;
         write_atomic(&files.template, template(&roles).as_bytes(), Visibility::Private)?;
         Ok(files)
     }
 
     /// The roles whose credentials the AppRole's policies allow it.
-    fn roles_of(&self, spec: &AppRoleSpec) -> Vec<(&RoleSpec, &DatabaseInfo, Engine, String)> {
+    fn roles_of(&self, spec: &AppRoleSpec) -> Vec<Readable<'_>> {
         let lab = self.lab().spec();
         let policies: Vec<Policy> = lab
             .policies
@@ -88,24 +89,49 @@ impl RunningLab {
             .filter_map(|policy| Policy::parse(&policy.name, &policy.text).ok())
             .collect();
         let acl = Acl::compile(&policies, None);
-        lab.roles()
-            .filter_map(|(database, role)| {
-                let path = format!("{}/creds/{}", database.mount, role.name);
+        lab.credential_paths()
+            .filter(|(path, _)| acl.capabilities(path).contains(&"read"))
+            .filter_map(|(path, role)| {
+                let database = lab.role(role).map(|(database, _)| database);
+                let database = database.or_else(|| lab.static_role(role).map(|(database, _)| database))?;
                 let info = self.databases().iter().find(|info| info.name == database.name)?;
-                acl.capabilities(&path).contains(&"read").then_some((role, info, database.engine, path))
+                Some(Readable { role, info, engine: database.engine, path })
             })
             .collect()
     }
 }
 
+/// A role or static role whose credentials an AppRole may read.
+struct Readable<'a> {
+    role: &'a str,
+    info: &'a DatabaseInfo,
+    engine: Engine,
+    path: String,
+}
+
 fn config(
     lab: &str,
     address: &str,
+    spec: &AppRoleSpec,
     (role_id, secret_id): &(PathBuf, PathBuf),
     files: &AgentConfig,
     pid_file: &Path,
 ) -> String {
     let quote = |path: &Path| hcl(&path.to_string_lossy());
+    let secret_id_settings = if spec.deliver.wrap_ttl.is_some() {
+        format!(
+            "      # The file holds a wrapping token, good for one login: the agent removes it, and the lab delivers\n      \
+             # another for the next.\n      \
+             secret_id_response_wrapping_path = {}\n      \
+             remove_secret_id_file_after_reading = true\n",
+            hcl(&secret_id_path(&spec.name))
+        )
+    } else {
+        "      # The lab replaces the secret_id before it ends. The agent reads it again at its next login, so\n      \
+         # it has to stay.\n      \
+         remove_secret_id_file_after_reading = false\n"
+            .to_owned()
+    };
     format!(
         r#"# Vault Agent for the AppRole {approle} of the lab {lab}:
 #   vault agent -config={file}
@@ -124,10 +150,7 @@ auto_auth {{
     config = {{
       role_id_file_path   = {role_id}
       secret_id_file_path = {secret_id}
-      # The lab replaces the secret_id before it ends. The agent reads it again at its next login, so
-      # it has to stay.
-      remove_secret_id_file_after_reading = false
-    }}
+{secret_id_settings}    }}
   }}
 
   sink "file" {{
@@ -155,11 +178,11 @@ template {{
     )
 }
 
-/// One block per role, so that user and password are of one lease.
-fn template(roles: &[(&RoleSpec, &DatabaseInfo, Engine, String)]) -> String {
+/// One block per role, so that user and password are of one lease or rotation.
+fn template(roles: &[Readable<'_>]) -> String {
     let mut text = String::new();
-    for (role, info, engine, path) in roles {
-        let prefix = variable_name(&role.name);
+    for Readable { role, info, engine, path } in roles {
+        let prefix = variable_name(role);
         let scheme = match engine {
             Engine::Postgres => "postgresql",
             Engine::Mysql(_) => "mysql",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use serde::Serialize;
@@ -11,6 +12,9 @@ use super::{Lab, LabError};
 use crate::report::Outcome;
 use crate::runtime::{RuntimeError, ServiceState};
 use crate::state::{Manifest, StateError};
+
+/// How long an engine may take to make what a program asked it for that was killed.
+const AFTERMATH: Duration = Duration::from_secs(1);
 
 /// What becomes of a lab's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +40,13 @@ impl Lab {
     /// Stops the lab. A lab that is not there is no error.
     pub async fn down(&self, data: Data) -> Result<Down, LabError> {
         let nothing = Down { lab: self.name().into(), stopped: Vec::new(), data: None };
-        if !self.dir.try_exists()? {
+        let found = || super::runtimes::labs_of_engine(&self.home);
+        if !self.dir.try_exists()? && !found().await.contains_key(self.name()) {
             return Ok(nothing);
         }
         // One that is starting a service holds the lab's lock.
         self.ask_keeper_to_end()?;
-        let _lock = self.lock("down").await?;
+        let lock = self.lock("down").await?;
         let _keeper = self.end_keeper().await?;
         if data == Data::Remove {
             self.set_damaged_manifest_aside()?;
@@ -51,7 +56,8 @@ impl Lab {
         let mut names: BTreeSet<String> = self.services().iter().map(|s| s.name().to_owned()).collect();
         names.extend(Manifest::load(&self.dir)?.into_iter().flat_map(|m| m.services.into_keys()));
         names.extend(self.dir.service_names()?);
-        let stopped = try_join_all(names.into_iter().map(|name| {
+        names.extend(runtime.found().await?.into_keys());
+        let stopped = try_join_all(names.iter().cloned().map(|name| {
             let (runtime, report) = (runtime.as_ref(), &self.report);
             async move {
                 let work = async {
@@ -73,6 +79,12 @@ impl Lab {
         }))
         .await?;
         if data == Data::Remove {
+            if lock.predecessor_was_killed() {
+                // An engine goes on with what it was asked for, and tells nobody of it before it is done.
+                tokio::time::sleep(AFTERMATH).await;
+                names.extend(runtime.found().await?.into_keys());
+                try_join_all(names.iter().map(|name| runtime.remove(name))).await?;
+            }
             self.dir.remove()?;
         }
         let kept = (data == Data::Keep).then(|| self.dir.path().to_path_buf());

@@ -64,8 +64,20 @@ impl RunningLab {
     }
 }
 
+impl RunningLab {
+    /// The credentials of the static roles as they are now: they need no lease, and end with the next
+    /// rotation.
+    pub async fn static_variables(&self) -> Result<Vec<Variable>, LabError> {
+        let mut all = Vec::new();
+        for (_, role) in self.lab().spec().static_roles() {
+            all.extend(self.credential(&role.name).await?.variables());
+        }
+        Ok(all)
+    }
+}
+
 impl RoleCredential {
-    /// `ROLE_USERNAME`, `ROLE_PASSWORD` and `ROLE_URL`: all of one lease.
+    /// `ROLE_USERNAME`, `ROLE_PASSWORD` and `ROLE_URL`: all of one lease, or of one rotation.
     pub fn variables(&self) -> Vec<Variable> {
         let prefix = variable_name(&self.role);
         vec![

@@ -4,6 +4,7 @@ use crate::database::DatabaseError;
 use crate::keeper::KeeperError;
 use crate::provision::ProvisionError;
 use crate::runtime::RuntimeError;
+use crate::runtime::docker::DockerError;
 use crate::spec::SpecError;
 use crate::state::StateError;
 use crate::vault::VaultError;
@@ -49,6 +50,16 @@ pub enum LabError {
         /// The name as given.
         role: String,
         /// The names there are.
+        known: Vec<String>,
+    },
+    /// The lab keeps no account outside Vault in that database.
+    #[error("lab {lab} keeps no break-glass account in {database:?}{}", .known.first().map(|_| format!("; it does in {}", known.join(", "))).unwrap_or_default())]
+    NoBreakGlass {
+        /// The lab.
+        lab: String,
+        /// The database as given.
+        database: String,
+        /// Those in which it does.
         known: Vec<String>,
     },
     /// The lab has no AppRole of that name.
@@ -170,6 +181,7 @@ impl LabError {
             | Self::UnknownAppRole { .. }
             | Self::UnknownVariable { .. }
             | Self::UnknownLease { .. }
+            | Self::NoBreakGlass { .. }
             | Self::OtherFile { .. }
             | Self::DatabaseUrl
             | Self::Unasked
@@ -220,6 +232,7 @@ impl LabError {
                 "vaultlab status".into()
             }
             Self::UnknownLease { .. } => "vaultlab leases".into(),
+            Self::NoBreakGlass { .. } => "vaultlab up   # after `break_glass: on` in the lab file".into(),
             Self::NotGone { .. } => "vaultlab logs".into(),
             Self::UnknownVariable { .. } => "vaultlab env".into(),
             Self::OtherFile { lab, .. } => format!("vaultlab up --name {lab}-2"),
@@ -292,6 +305,9 @@ fn next_for_runtime(error: &RuntimeError) -> &'static str {
         RuntimeError::NoSuchService { .. } => "vaultlab status",
         RuntimeError::DataMismatch { .. } | RuntimeError::AccountsLost { .. } => {
             "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost"
+        }
+        RuntimeError::Docker(DockerError::Operation { status: None, .. }) => {
+            "docker info   # does the engine answer? then `vaultlab up` goes on from what it finds"
         }
         RuntimeError::Docker(_) => "vaultlab up --runtime process   # as programs of this host",
         error if !error.log().is_empty() => "vaultlab up --retain && vaultlab logs",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Lab, LabError};
-use crate::report::time_of;
+use crate::report::{EventLog, time_of};
 
 /// How often a followed file is looked at.
 const FOLLOW: Duration = Duration::from_millis(100);
@@ -39,8 +39,8 @@ pub struct Events {
 }
 
 impl Lab {
-    /// What happened to the lab. The file may be set aside as `events.jsonl.1` at any time: those events
-    /// come first, and a new file is followed.
+    /// What happened to the lab. The file may be set aside as `events.jsonl.1` at any time, and that as
+    /// `.2`: those events come first, and a new file is followed.
     pub fn events(&self, wanted: &EventsWanted) -> Result<Events, LabError> {
         if !self.dir.try_exists()? {
             return Err(LabError::NotRunning {
@@ -57,12 +57,16 @@ impl Events {
         let EventsWanted { since, tail, follow } = *wanted;
         let mut events =
             Self { path, file: None, partial: Vec::new(), lines: VecDeque::new(), since, follow };
-        let mut aside = events.path.clone().into_os_string();
-        aside.push(".1");
-        events.file = open_if_any(Path::new(&aside))?;
-        events.read()?;
-        events.partial.clear();
-        events.file = open_if_any(&events.path)?;
+        // The one that is written first: set aside in between, it is met again under its other name.
+        let current = open_if_any(&events.path)?;
+        let identity = |file: &File| file.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+        let newest = current.as_ref().and_then(identity);
+        for aside in EventLog::set_aside(&events.path) {
+            events.file = open_if_any(&aside)?.filter(|file| identity(file) != newest);
+            events.read()?;
+            events.partial.clear();
+        }
+        events.file = current;
         events.read()?;
         let surplus = events.lines.len().saturating_sub(tail.unwrap_or(usize::MAX));
         events.lines.drain(..surplus);
@@ -82,6 +86,8 @@ impl Events {
             // To the end of the file that is open, before a new one is looked for.
             self.read()?;
             if self.lines.is_empty() && self.is_replaced() {
+                // It may have been written once more before it was set aside.
+                self.read()?;
                 self.partial.clear();
                 self.file = open_if_any(&self.path)?;
                 self.read()?;

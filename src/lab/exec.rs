@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::env::apply_map;
-use super::{LabError, RoleCredential, RunningLab, Variable};
+use super::{Lab, LabError, RoleCredential, RunningLab, Variable};
 use crate::secret::Secret;
 use crate::spec::model::Engine;
 use crate::vault::{AppRolePair, Client};
@@ -62,42 +62,54 @@ impl RunningLab {
     pub async fn connect(&self, role: &str, arguments: &[OsString]) -> Result<ExitStatus, LabError> {
         let mut signals = Signals::catch()?;
         let credential = self.credential(role).await?;
-        let result = self.run_client(&credential, arguments, &mut signals).await;
+        let result = run_client(&credential, arguments, &mut signals).await;
         self.warn_unless_revoked(self.revoke(&credential).await);
         result
     }
+}
 
-    async fn run_client(
+impl Lab {
+    /// Runs the database's own client with the account that the lab keeps in it outside Vault.
+    pub async fn connect_break_glass(
         &self,
-        credential: &RoleCredential,
+        database: &str,
         arguments: &[OsString],
-        signals: &mut Signals,
     ) -> Result<ExitStatus, LabError> {
-        let RoleCredential { endpoint, database, username, password, .. } = credential;
-        let (program, mut command) = match credential.engine {
-            Engine::Postgres => {
-                let mut command = Command::new("psql");
-                command
-                    .env("PGHOST", &endpoint.host)
-                    .env("PGPORT", endpoint.port.to_string())
-                    .env("PGDATABASE", database)
-                    .env("PGUSER", username)
-                    .env("PGPASSWORD", password.expose());
-                ("psql", command)
-            }
-            Engine::Mysql(_) => {
-                let program = if which::which("mariadb").is_ok() { "mariadb" } else { "mysql" };
-                let mut command = Command::new(program);
-                command
-                    .args(["--protocol=tcp", "--host", &endpoint.host, "--port", &endpoint.port.to_string()])
-                    .args(["--user", username, "--database", database])
-                    .env("MYSQL_PWD", password.expose());
-                (program, command)
-            }
-        };
-        command.args(arguments);
-        signals.pass_on_to(spawn(program, &mut command)?).await
+        let mut signals = Signals::catch()?;
+        run_client(&self.break_glass(database).await?, arguments, &mut signals).await
     }
+}
+
+/// Runs the database's own client with a credential.
+async fn run_client(
+    credential: &RoleCredential,
+    arguments: &[OsString],
+    signals: &mut Signals,
+) -> Result<ExitStatus, LabError> {
+    let RoleCredential { endpoint, database, username, password, .. } = credential;
+    let (program, mut command) = match credential.engine {
+        Engine::Postgres => {
+            let mut command = Command::new("psql");
+            command
+                .env("PGHOST", &endpoint.host)
+                .env("PGPORT", endpoint.port.to_string())
+                .env("PGDATABASE", database)
+                .env("PGUSER", username)
+                .env("PGPASSWORD", password.expose());
+            ("psql", command)
+        }
+        Engine::Mysql(_) => {
+            let program = if which::which("mariadb").is_ok() { "mariadb" } else { "mysql" };
+            let mut command = Command::new(program);
+            command
+                .args(["--protocol=tcp", "--host", &endpoint.host, "--port", &endpoint.port.to_string()])
+                .args(["--user", username, "--database", database])
+                .env("MYSQL_PWD", password.expose());
+            (program, command)
+        }
+    };
+    command.args(arguments);
+    signals.pass_on_to(spawn(program, &mut command)?).await
 }
 
 /// A token of the program's own and the leases made with it.
@@ -133,22 +145,21 @@ impl<'a> Session<'a> {
                 variable.value = token.clone();
             }
         }
-        for (database, role) in self.lab.lab().spec().roles() {
-            if !options.roles.is_empty() && !options.roles.contains(&role.name) {
+        let known: Vec<_> = self.lab.lab().spec().credential_paths().collect();
+        for (path, role) in &known {
+            if !options.roles.is_empty() && !options.roles.iter().any(|wanted| wanted == role) {
                 continue;
             }
-            if options.approle.is_some() {
-                let path = format!("{}/creds/{}", database.mount, role.name);
-                if !self.vault.capabilities(&path).await?.iter().any(|c| c == "read") {
-                    continue;
-                }
+            if options.approle.is_some() && !self.vault.capabilities(path).await?.iter().any(|c| c == "read")
+            {
+                continue;
             }
-            let credential = self.lab.credential_with(&self.vault, &role.name).await?;
+            let credential = self.lab.credential_with(&self.vault, role).await?;
             self.variables.extend(credential.variables());
             self.credentials.push(credential);
         }
-        for role in &options.roles {
-            self.lab.role(role)?;
+        for wanted in options.roles.iter().filter(|wanted| known.iter().all(|(_, role)| role != *wanted)) {
+            self.lab.role(wanted)?;
         }
         apply_map(&mut self.variables, &options.map)
     }
@@ -175,7 +186,8 @@ impl<'a> Session<'a> {
     /// maximum all the same; that is the role's own rule.
     async fn keep_renewed(&self) -> std::convert::Infallible {
         let token = self.vault.token_ttl().await.ok().filter(|ttl| *ttl > 0);
-        let leases = self.credentials.iter().map(|c| c.lease_duration);
+        let renewed: Vec<_> = self.credentials.iter().filter_map(|c| Some((c, c.lease_id()?))).collect();
+        let leases = renewed.iter().map(|(credential, _)| credential.ttl());
         // A token without end and no lease: nothing is to renew.
         let Some(shortest) = leases.chain(token).min() else { return std::future::pending().await };
         let shortest = shortest.max(3);
@@ -184,8 +196,8 @@ impl<'a> Session<'a> {
             if let Err(error) = self.vault.renew_self().await {
                 tracing::warn!(%error, "cannot renew the token");
             }
-            for credential in &self.credentials {
-                if let Err(error) = self.vault.renew_lease(&credential.lease_id, None).await {
+            for (credential, lease) in &renewed {
+                if let Err(error) = self.vault.renew_lease(lease, None).await {
                     tracing::warn!(%error, role = credential.role, "cannot renew the lease");
                 }
             }
@@ -227,7 +239,13 @@ impl RunningLab {
                 .map(|text| Secret::new(text.trim()))
                 .map_err(|source| LabError::File { operation: "read", path, source })
         };
-        let pair = AppRolePair { role_id: read(found.role_id_file)?, secret_id: read(found.secret_id_file)? };
+        let mut pair =
+            AppRolePair { role_id: read(found.role_id_file)?, secret_id: read(found.secret_id_file)? };
+        let specs = &self.lab().spec().approles;
+        if specs.iter().any(|spec| spec.name == approle && spec.deliver.wrap_ttl.is_some()) {
+            // As an application does; the keeper delivers another.
+            pair.secret_id = self.vault().unwrap_secret_id(&pair.secret_id).await?.secret_id;
+        }
         Ok(self.vault().login_approle(&pair).await?.client_token)
     }
 }

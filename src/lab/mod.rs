@@ -13,6 +13,8 @@
 //! ```
 
 mod agent;
+mod break_glass;
+mod credential;
 mod doctor;
 mod down;
 mod env;
@@ -36,6 +38,7 @@ mod up;
 mod watch;
 
 pub use agent::AgentConfig;
+pub use credential::{RoleCredential, Validity};
 pub use doctor::{Check, Diagnosis, Level, diagnose};
 pub use down::{Data, Down};
 pub use env::{EnvFormat, Variable, apply_map, masks, render};
@@ -48,5 +51,5 @@ pub use leases::{LeaseLedger, LedgerEntry, LedgerState};
 pub use open::{Lab, LabOptions};
 pub use prune::{Prune, Pruned, PrunedItem};
 pub use root::RootAccess;
-pub use running::{AppRoleInfo, DatabaseInfo, RoleCredential, RunningLab, UpSummary, VaultInfo};
+pub use running::{AppRoleInfo, DatabaseInfo, RunningLab, UpSummary, VaultInfo};
 pub use status::{LabStatus, LabSummary, ServiceStatus, VaultStatus, list};

@@ -16,10 +16,12 @@ pub(super) fn declared(spec: &LabSpec) -> BTreeSet<String> {
     let connections =
         spec.databases.iter().map(|database| format!("{}/config/{}", database.mount, database.name));
     let roles = spec.roles().map(|(database, role)| format!("{}/roles/{}", database.mount, role.name));
+    let fixed =
+        spec.static_roles().map(|(database, role)| format!("{}/static-roles/{}", database.mount, role.name));
     let policies = spec.policies.iter().map(|policy| format!("sys/policies/acl/{}", policy.name));
     let approles = spec.approles.iter().map(|approle| format!("auth/approle/role/{}", approle.name));
     let keeper = spec.keeper.then(|| format!("sys/policies/acl/{KEEPER_POLICY}"));
-    audit.chain(connections).chain(roles).chain(policies).chain(approles).chain(keeper).collect()
+    audit.chain(connections).chain(roles).chain(fixed).chain(policies).chain(approles).chain(keeper).collect()
 }
 
 /// Adds to what the lab owns, before any of it is written.

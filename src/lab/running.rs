@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Data, Down, Lab, LabError};
+use super::{Data, Down, Lab, LabError, RoleCredential};
 use crate::database::Target;
 use crate::report::{Outcome, StepTiming, critical_path};
 use crate::runtime::{Running, RuntimeKind, ServiceState};
-use crate::secret::Secret;
 use crate::service::{Endpoint, VAULT};
-use crate::spec::model::{DatabaseSpec, Engine, Flavour, RoleSpec};
+use crate::spec::model::{DatabaseSpec, Flavour, RoleSpec};
 use crate::state::{Accounts, CommandToken, Credentials};
-use crate::vault::{Client, Credential};
+use crate::vault::Client;
 
 /// A lab that is up. It stays up when this value is dropped: labs outlive programs.
 #[derive(Clone)]
@@ -51,6 +50,9 @@ pub struct DatabaseInfo {
     pub database: String,
     /// The roles Vault issues credentials for.
     pub roles: Vec<String>,
+    /// The static roles, whose passwords Vault replaces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub static_roles: Vec<String>,
 }
 
 impl DatabaseInfo {
@@ -62,6 +64,7 @@ impl DatabaseInfo {
             port: endpoint.port,
             database: spec.database.clone(),
             roles: spec.roles.iter().map(|role| role.name.clone()).collect(),
+            static_roles: spec.static_roles.iter().map(|role| role.name.clone()).collect(),
         }
     }
 
@@ -105,53 +108,6 @@ pub struct AppRoleInfo {
     pub secret_id_file: PathBuf,
 }
 
-/// A dynamic credential, with everything needed to connect.
-#[derive(Debug, Clone)]
-pub struct RoleCredential {
-    /// The role.
-    pub role: String,
-    /// Which system.
-    pub engine: Engine,
-    /// Where the database is.
-    pub endpoint: Endpoint,
-    /// The database inside the server.
-    pub database: String,
-    /// The account.
-    pub username: String,
-    /// Its password.
-    pub password: Secret,
-    /// The lease; revoking it drops the account.
-    pub lease_id: String,
-    /// Seconds it is valid.
-    pub lease_duration: u64,
-}
-
-impl RoleCredential {
-    pub(super) fn new(database: &DatabaseInfo, engine: Engine, role: &str, credential: Credential) -> Self {
-        Self {
-            role: role.into(),
-            engine,
-            endpoint: database.endpoint(),
-            database: database.database.clone(),
-            username: credential.username,
-            password: credential.password,
-            lease_id: credential.lease_id,
-            lease_duration: credential.lease_duration,
-        }
-    }
-
-    /// `postgresql://user:password@host:port/database` or `mysql://…`. Vault's names and passwords
-    /// need no escaping: letters, digits and `-`.
-    pub fn url(&self) -> Secret {
-        let scheme = match self.engine {
-            Engine::Postgres => "postgresql",
-            Engine::Mysql(_) => "mysql",
-        };
-        let Self { username, password, endpoint, database, .. } = self;
-        Secret::new(format!("{scheme}://{username}:{}@{endpoint}/{database}", password.expose()))
-    }
-}
-
 impl RunningLab {
     pub(super) fn new(
         lab: Lab,
@@ -193,7 +149,7 @@ impl RunningLab {
         found.ok_or_else(|| LabError::UnknownRole {
             lab: self.lab.name().into(),
             role: name.into(),
-            known: self.lab.spec.roles().map(|(_, role)| role.name.clone()).collect(),
+            known: self.lab.spec.credential_paths().map(|(_, role)| role.to_owned()).collect(),
         })
     }
 
@@ -216,7 +172,7 @@ impl RunningLab {
     }
 
     /// A fresh credential of a role. Revoke its lease when it is no longer needed; otherwise it ends
-    /// with its TTL.
+    /// with its TTL. Of a static role, the password as it is now.
     pub async fn credential(&self, role: &str) -> Result<RoleCredential, LabError> {
         self.credential_with(&self.client, role).await
     }
@@ -224,14 +180,24 @@ impl RunningLab {
     /// [`RunningLab::credential`], asked for with another token: the lease belongs to it and dies
     /// with it.
     pub async fn credential_with(&self, vault: &Client, role: &str) -> Result<RoleCredential, LabError> {
+        if let Some((database, fixed)) = self.lab.spec.static_role(role)
+            && let Some(info) = self.databases.iter().find(|info| info.name == database.name)
+        {
+            let credential = vault.static_credential(&database.mount, &fixed.name).await?;
+            return Ok(RoleCredential::of_static(info, database.engine, &fixed.name, credential));
+        }
         let (database, role, info) = self.role(role)?;
         let credential = vault.credential(&database.mount, &role.name).await?;
         Ok(RoleCredential::new(info, database.engine, &role.name, credential))
     }
 
-    /// Revokes a credential and waits until its account is gone.
+    /// Revokes a credential and waits until its account is gone. That of a static role has no lease and
+    /// stays.
     pub async fn revoke(&self, credential: &RoleCredential) -> Result<(), LabError> {
-        Ok(self.client.revoke_lease(&credential.lease_id).await?)
+        match credential.lease_id() {
+            Some(lease) => Ok(self.client.revoke_lease(lease).await?),
+            None => Ok(()),
+        }
     }
 
     /// Stops the lab; its data stays.

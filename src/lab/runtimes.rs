@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::open::services;
 use super::{Lab, LabError, LabOptions};
-use crate::runtime::docker::{DockerError, DockerRuntime, Engine, PullPolicy};
+use crate::runtime::docker::{DockerError, DockerRuntime, Engine, FoundLab, PullPolicy};
 use crate::runtime::process::{ProcessRuntime, Programs};
 use crate::runtime::{MixedRuntime, Runtime, RuntimeError, RuntimeKind, ServiceState};
 use crate::spec::LabSpec;
@@ -22,8 +22,8 @@ pub(super) async fn existing(
     spec: &LabSpec,
     options: &LabOptions,
 ) -> Result<Arc<dyn Runtime>, LabError> {
-    let mut places = recorded(dir)?;
-    let others = followed(&places, spec).unwrap_or(RuntimeKind::Process);
+    let mut places = recorded_or_found(home, dir).await?;
+    let others = followed(&places, spec).or(chosen(dir)?).unwrap_or(RuntimeKind::Process);
     for service in services(spec) {
         let own = wanted(spec, service.name());
         places.entry(service.name().to_owned()).or_insert(own.unwrap_or(others));
@@ -38,7 +38,7 @@ pub(super) async fn existing(
 /// that cannot be had.
 pub(super) async fn choose(lab: &Lab) -> Result<Arc<dyn Runtime>, LabError> {
     let Lab { home, dir, options, report, spec } = lab;
-    let recorded = recorded(dir)?;
+    let recorded = recorded_or_found(home, dir).await?;
     let others = followed(&recorded, spec);
     let mut places = recorded.clone();
     let mut undecided = Vec::new();
@@ -130,7 +130,31 @@ fn followed(recorded: &Places, spec: &LabSpec) -> Option<RuntimeKind> {
     without_word.next().map(|(_, kind)| *kind).or_else(|| kind_of(spec.runtime))
 }
 
-/// Where the services are that a lab has.
+/// The runtime that an `up` chose, which may have ended before it had any service.
+fn chosen(dir: &LabDir) -> Result<Option<RuntimeKind>, LabError> {
+    let manifest = Manifest::load(dir)?;
+    let kind = manifest.and_then(|manifest| RuntimeKind::parse(&manifest.runtime));
+    Ok(kind.filter(|kind| *kind != RuntimeKind::Mixed))
+}
+
+/// Where the services are that a lab has. Without a manifest, by what the container engine has of it.
+async fn recorded_or_found(home: &Home, dir: &LabDir) -> Result<Places, LabError> {
+    if dir.manifest().exists() {
+        return recorded(dir);
+    }
+    let found = labs_of_engine(home).await.remove(dir.name()).unwrap_or_default();
+    Ok(found.services.into_keys().map(|name| (name, RuntimeKind::Docker)).collect())
+}
+
+/// The labs that the container engine has anything of; none when there is no engine that answers.
+pub(super) async fn labs_of_engine(home: &Home) -> BTreeMap<String, FoundLab> {
+    match Engine::connect().await {
+        Ok(engine) => engine.labs(home).await.unwrap_or_default(),
+        Err(_) => BTreeMap::new(),
+    }
+}
+
+/// Where the services are that a manifest names.
 pub(super) fn recorded(dir: &LabDir) -> Result<Places, LabError> {
     let Some(manifest) = Manifest::load(dir)? else { return Ok(Places::new()) };
     let each = manifest.runtimes.into_iter();

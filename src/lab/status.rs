@@ -1,10 +1,12 @@
 //! `status` and `ls`: how labs are, without changing anything.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Lab, LabError};
-use crate::runtime::ServiceState;
+use crate::runtime::{RuntimeKind, ServiceState};
 use crate::service::VAULT;
 use crate::state::{Home, KeeperRecord, KeyStore, Manifest};
 use crate::vault::Client;
@@ -18,8 +20,10 @@ pub struct LabStatus {
     pub file: Option<std::path::PathBuf>,
     /// Where the lab is kept.
     pub folder: std::path::PathBuf,
-    /// Whether it was ever brought up.
+    /// Whether there is anything of it.
     pub exists: bool,
+    /// Whether its folder is lost: what is known of it is what the container engine tells.
+    pub lost: bool,
     /// Where its services run.
     pub runtime: Option<&'static str>,
     /// Every service.
@@ -28,6 +32,9 @@ pub struct LabStatus {
     pub vault: Option<VaultStatus>,
     /// Roles that credentials can be had for.
     pub roles: Vec<String>,
+    /// Static roles.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub static_roles: Vec<String>,
     /// AppRoles.
     pub approles: Vec<String>,
     /// What the keeper says; `None` when there never was one.
@@ -76,16 +83,20 @@ pub struct VaultStatus {
 impl Lab {
     /// How the lab is.
     pub async fn status(&self) -> Result<LabStatus, LabError> {
-        let exists = self.dir.manifest().exists();
+        let lost = !self.dir.manifest().exists();
+        let found = if lost { super::runtimes::labs_of_engine(&self.home).await } else { BTreeMap::new() };
+        let exists = !lost || found.contains_key(self.name());
         let mut status = LabStatus {
             lab: self.name().into(),
             file: self.file().map(Into::into),
             folder: self.dir.path().into(),
             exists,
+            lost: lost && exists,
             runtime: None,
             services: Vec::new(),
             vault: None,
             roles: self.spec.roles().map(|(_, role)| role.name.clone()).collect(),
+            static_roles: self.spec.static_roles().map(|(_, role)| role.name.clone()).collect(),
             approles: self.spec.approles.iter().map(|approle| approle.name.clone()).collect(),
             keeper: KeeperRecord::load(&self.dir)?,
         };
@@ -100,6 +111,11 @@ impl Lab {
         for (name, record) in Manifest::load(&self.dir)?.into_iter().flat_map(|manifest| manifest.services) {
             if !services.iter().any(|(known, _)| *known == name) {
                 services.push((name, record.kind));
+            }
+        }
+        for (name, kind) in runtime.found().await? {
+            if !services.iter().any(|(known, _)| *known == name) {
+                services.push((name, kind));
             }
         }
         for (name, kind) in services {
@@ -143,10 +159,19 @@ pub struct LabSummary {
     pub file: Option<std::path::PathBuf>,
 }
 
-/// Every lab of this home. One that cannot be read is listed with the reason.
+/// Every lab of this home. One that cannot be read is listed with the reason, and one whose folder is
+/// lost by what the container engine has of it.
 pub async fn list(home: &Home) -> Result<Vec<LabSummary>, LabError> {
     let mut labs = Vec::new();
+    let mut found = super::runtimes::labs_of_engine(home).await;
     for dir in home.labs()? {
+        let lost = !dir.manifest().exists();
+        if found.contains_key(dir.name()) {
+            if lost {
+                continue;
+            }
+            found.remove(dir.name());
+        }
         let mut summary = LabSummary {
             lab: dir.name().into(),
             state: String::new(),
@@ -166,5 +191,13 @@ pub async fn list(home: &Home) -> Result<Vec<LabSummary>, LabError> {
         }
         labs.push(summary);
     }
+    labs.extend(found.into_iter().map(|(lab, found)| LabSummary {
+        lab,
+        state: format!("{}, its folder is lost", found.state()),
+        runtime: RuntimeKind::Docker.as_str().into(),
+        created_at: None,
+        file: None,
+    }));
+    labs.sort_by(|a, b| a.lab.cmp(&b.lab));
     Ok(labs)
 }

@@ -32,7 +32,13 @@ impl Lab {
                     }
                 }
                 for path in others {
+                    let account = self.account_of(root, path).await?;
                     root.delete(path).await?;
+                    if let Some(account) = account {
+                        self.report.warn(format!(
+                            "the account {account} of the static role {path} stays, with its last password"
+                        ));
+                    }
                     removed.push(path.clone());
                 }
                 owned::keep_only(&self.dir, &kept)?;
@@ -57,6 +63,18 @@ impl Lab {
             }
         }
         Ok(())
+    }
+}
+
+impl Lab {
+    /// The account that a static role at this path leaves behind, as `NAME in DATABASE`.
+    async fn account_of(&self, root: &Client, path: &str) -> Result<Option<String>, VaultError> {
+        let Some((mount, name)) = path.split_once("/static-roles/") else { return Ok(None) };
+        let Some(settings) = root.static_role(mount, name).await? else { return Ok(None) };
+        let text = |key: &str| settings.get(key).and_then(|value| value.as_str()).unwrap_or_default();
+        let (username, database) = (text("username"), text("db_name"));
+        let renamed = self.spec.static_roles().any(|(d, r)| d.name == database && r.username == username);
+        Ok((!renamed).then(|| format!("{username} in {database}")))
     }
 }
 
@@ -87,6 +105,15 @@ async fn remove_connection(root: &Client, path: &str, stale: &[String]) -> Resul
                 )));
             }
             Err(error) => return Err(error),
+        }
+    }
+    for role in root.static_roles(mount).await? {
+        let settings = root.static_role(mount, &role).await?;
+        let uses =
+            settings.is_some_and(|settings| settings.get("db_name").and_then(|v| v.as_str()) == Some(name));
+        if uses && !stale.contains(&format!("{mount}/static-roles/{role}")) {
+            let why = format!("the static role {role}, which this lab did not make, uses it");
+            return Ok(Removal::Impossible(why));
         }
     }
     root.delete(path).await?;

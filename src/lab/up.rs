@@ -6,19 +6,23 @@ use futures_util::future::try_join_all;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
-use super::watch::Watch;
+use super::watch::{NEWS, Watch, while_it_runs};
 use super::{DatabaseInfo, Lab, LabError, RunningLab, owned, undo};
 use crate::database::Target;
 use crate::provision::{
     self, AppRoleStep, AuditStep, AuthStep, ConnectionStep, DatabaseTarget, EngineStep, Opened, PolicyStep,
     Predecessor, ProvisionError, RoleStep, converge,
 };
-use crate::report::{EventKind, JsonLines, Outcome};
+use crate::report::{EventKind, EventLog, Outcome};
 use crate::runtime::{Running, Runtime};
 use crate::service::{Service, VAULT};
 use crate::spec::model::{AppRoleSpec, DatabaseSpec, RootRotation};
 use crate::state::{KeyStore, LabLock, Manifest, TemplateUse};
 use crate::vault::Client;
+
+/// How long after the time that was given `up` ends, where no wait within has ended it: such a wait
+/// says more, once it is known that no service has ended.
+const LATEST: Duration = NEWS.saturating_mul(2);
 
 impl Lab {
     /// Brings the lab up, or reconciles one that is up.
@@ -49,8 +53,10 @@ impl Lab {
         let before = undo::Before::look(self, runtime.as_ref()).await?;
         self.save_manifest(runtime.as_ref())?;
         let result = tokio::select! {
+            // What waits for something in particular until then says more.
+            biased;
             result = self.bring_up(runtime.as_ref(), &store, deadline) => result,
-            () = tokio::time::sleep_until(deadline) => Err(LabError::Timeout {
+            () = tokio::time::sleep_until(deadline + LATEST) => Err(LabError::Timeout {
                 lab: self.name().into(),
                 seconds: self.timeout().as_secs(),
                 step: self.report.running_steps().join(", "),
@@ -106,11 +112,10 @@ impl Lab {
 
     /// Adds what happens from now on to the lab's `events.jsonl`.
     pub(super) fn keep_events(&self) -> Result<(), LabError> {
-        use std::os::unix::fs::OpenOptionsExt as _;
         let path = self.dir.events();
-        let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let file = file.map_err(|source| LabError::File { operation: "open", path, source })?;
-        self.report.attach(Box::new(JsonLines::new(file)));
+        let log = EventLog::open(&path);
+        let log = log.map_err(|source| LabError::File { operation: "open", path, source })?;
+        self.report.attach(Box::new(log));
         Ok(())
     }
 
@@ -210,7 +215,8 @@ impl Lab {
             let running = runtime.ensure_running(&service, &self.report, deadline).await?;
             let client = Client::new(&format!("http://{}", running.endpoint))?;
             let root_ttl = self.timeout() + ROOT_SPARE;
-            match provision::open_vault(&client, &self.spec.vault, store, &self.report, root_ttl).await {
+            let opening = provision::open_vault(&client, &self.spec.vault, store, &self.report, root_ttl);
+            match while_it_runs(runtime, VAULT, opening).await? {
                 Ok(opened) => return Ok((running, opened)),
                 Err(ProvisionError::KeysLost) if attempt == 0 => {
                     self.report.warn(
@@ -286,12 +292,10 @@ impl Lab {
         let predecessor =
             if self.wants_keeper()? { Predecessor::LeaveToKeeper } else { Predecessor::Destroy };
         let delivery = provision::deliver(root, spec, &self.dir, predecessor);
-        let delivered = self.report.step(&name, &title, &["approles"], delivery).await?;
+        let login = self.report.step(&name, &title, &["approles"], delivery).await?;
         let prove = async {
-            let token = root.with_token(delivered.login.client_token.clone());
-            let roles =
-                self.spec.roles().map(|(database, role)| (database.mount.as_str(), role.name.as_str()));
-            let access = provision::prove_approle(&token, roles).await;
+            let token = root.with_token(login.client_token);
+            let access = provision::prove_approle(&token, self.spec.credential_paths()).await;
             token.revoke_self().await?;
             let access = access?;
             let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -325,6 +329,15 @@ impl Lab {
             ["start", "connection", "rotate-root"].map(|verb| format!("{verb} {}", spec.name));
         let report = &self.report;
 
+        if spec.break_glass || target.accounts.break_glass.is_some() {
+            let work = async {
+                let outcome = provision::ensure_break_glass(&mut target, &self.dir).await?;
+                Ok::<_, ProvisionError>((outcome.unwrap_or(Outcome::Unchanged), ()))
+            };
+            let title = format!("Keep a break-glass account in {}", spec.name);
+            report.step(&format!("break glass {}", spec.name), &title, &[&start], work).await?;
+        }
+
         let connect = async {
             let fresh = root.database_config(&spec.mount, &spec.name).await?.is_none();
             let password = if fresh {
@@ -346,6 +359,14 @@ impl Lab {
             let title = format!("Rotate root of {}", spec.name);
             report.step(&rotation, &title, &[&connection], work).await?;
             last = &rotation;
+        }
+        for role in &spec.static_roles {
+            let work = async {
+                let outcome = provision::ensure_static_role(root, &mut target, role, &self.dir).await?;
+                Ok::<_, ProvisionError>((outcome, ()))
+            };
+            let title = format!("Static role {}", role.name);
+            report.step(&format!("static role {}", role.name), &title, &[last], work).await?;
         }
         let proofs = spec.roles.iter().map(|role| {
             let target = &target;

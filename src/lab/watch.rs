@@ -8,10 +8,32 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::LabError;
+use crate::provision::ProvisionError;
 use crate::runtime::Runtime;
 
 /// How long after a failure the news may take that a service ended, which is its reason.
-const NEWS: Duration = Duration::from_millis(500);
+pub(super) const NEWS: Duration = Duration::from_millis(500);
+
+/// Does `work` on a service that runs. When it ends meanwhile, that is the failure.
+pub(super) async fn while_it_runs<T>(
+    runtime: &dyn Runtime,
+    service: &str,
+    work: impl Future<Output = Result<T, ProvisionError>>,
+) -> Result<Result<T, ProvisionError>, LabError> {
+    let mut end = std::pin::pin!(runtime.ended(service));
+    tokio::select! {
+        result = work => match result {
+            Err(error @ (ProvisionError::Vault(_) | ProvisionError::On { .. })) => {
+                match tokio::time::timeout(NEWS, end).await {
+                    Ok(ended) => Err(ended.into()),
+                    Err(_) => Ok(Err(error)),
+                }
+            }
+            result => Ok(result),
+        },
+        error = &mut end => Err(error.into()),
+    }
+}
 
 /// Watches services from the moment they are ready.
 pub(super) struct Watch<'a> {

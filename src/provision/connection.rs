@@ -61,7 +61,8 @@ impl Step for ConnectionStep<'_> {
             Engine::Postgres => "postgresql-database-plugin",
             Engine::Mysql(_) => "mysql-database-plugin",
         };
-        let roles: Vec<&str> = self.spec.roles.iter().map(|role| role.name.as_str()).collect();
+        let fixed = self.spec.static_roles.iter().map(|role| role.name.as_str());
+        let roles: Vec<&str> = self.spec.roles.iter().map(|role| role.name.as_str()).chain(fixed).collect();
         let shown = json!({
             "plugin_name": plugin,
             "allowed_roles": roles,

@@ -13,14 +13,12 @@ use super::ProvisionError;
 use crate::report::Outcome;
 use crate::secret::Secret;
 use crate::spec::model::AppRoleSpec;
-use crate::state::{FileLock, LabDir, Staged, StateError, Visibility, write_atomic};
+use crate::state::{FileLock, LabDir, Staged, StateError, give};
 use crate::vault::{AppRoleLogin, AppRolePair, Client, SecretIdInfo, VaultError};
 
 /// What an application finds in its delivery folder, and the proof that it works.
 #[derive(Debug, Clone)]
 pub struct Delivered {
-    /// The pair as it is in the files.
-    pub pair: AppRolePair,
     /// Names the secret_id.
     pub accessor: String,
     /// Seconds the secret_id lives; 0 is for ever. Of one that was there already, as it was made.
@@ -55,10 +53,13 @@ pub async fn deliver(
     spec: &AppRoleSpec,
     lab: &LabDir,
     predecessor: Predecessor,
-) -> Result<(Outcome, Delivered), ProvisionError> {
+) -> Result<(Outcome, AppRoleLogin), ProvisionError> {
     let on = |source| ProvisionError::On { what: format!("AppRole {}", spec.name), source };
     let courier = Courier::begin(root, spec, lab).await?;
     let (role_id, role_id_changed) = courier.ensure_role_id().await?;
+    if let Some(ttl) = spec.deliver.wrap_ttl {
+        return courier.deliver_wrapped(&role_id, ttl, predecessor).await;
+    }
     let found = courier.delivered().await?.filter(|(_, info)| is_good_for_a_while(spec, info));
     let destroys = predecessor == Predecessor::Destroy;
     if destroys || (found.is_some() && spec.secret_id_num_uses > 0) {
@@ -68,9 +69,7 @@ pub async fn deliver(
     }
     let (changed, delivered) = if let Some((secret_id, info)) = found {
         let login = courier.prove(&role_id, &secret_id).await?;
-        let pair = AppRolePair { role_id, secret_id };
-        let (accessor, ttl) = (info.secret_id_accessor, info.secret_id_ttl);
-        (role_id_changed, Delivered { pair, accessor, ttl, login })
+        (role_id_changed, Delivered { accessor: info.secret_id_accessor, ttl: info.secret_id_ttl, login })
     } else {
         let current = courier.delivered().await?.map(|(_, info)| info.secret_id_accessor);
         courier.destroy_others(current.as_deref()).await.map_err(on)?;
@@ -84,7 +83,7 @@ pub async fn deliver(
     } else {
         Outcome::proven("logged in with what is delivered")
     };
-    Ok((outcome, delivered))
+    Ok((outcome, delivered.login))
 }
 
 fn is_good_for_a_while(spec: &AppRoleSpec, info: &SecretIdInfo) -> bool {
@@ -95,11 +94,12 @@ fn is_good_for_a_while(spec: &AppRoleSpec, info: &SecretIdInfo) -> bool {
 
 /// Delivers for one AppRole, as nobody else does meanwhile.
 pub struct Courier<'a> {
-    vault: &'a Client,
-    spec: &'a AppRoleSpec,
-    marker: Map<String, Value>,
+    pub(super) vault: &'a Client,
+    pub(super) spec: &'a AppRoleSpec,
+    pub(super) marker: Map<String, Value>,
     role_id_file: PathBuf,
     secret_id_file: PathBuf,
+    owner: Option<(u32, u32)>,
     _lock: FileLock,
 }
 
@@ -118,10 +118,11 @@ impl<'a> Courier<'a> {
         lock.sign("vaultlab delivering", std::process::id())?;
         let (role_id_file, secret_id_file) = spec.deliver.paths(&spec.name, lab.path());
         let marker = marker(lab);
-        Ok(Self { vault, spec, marker, role_id_file, secret_id_file, _lock: lock })
+        let owner = spec.deliver.owner.map(|owner| (owner.uid, owner.gid));
+        Ok(Self { vault, spec, marker, role_id_file, secret_id_file, owner, _lock: lock })
     }
 
-    fn on(&self) -> impl FnOnce(VaultError) -> ProvisionError {
+    pub(super) fn on(&self) -> impl FnOnce(VaultError) -> ProvisionError {
         let what = format!("AppRole {}", self.spec.name);
         move |source| ProvisionError::On { what, source }
     }
@@ -129,11 +130,19 @@ impl<'a> Courier<'a> {
     /// Sees to it that the file has the role's role_id; gives it, and whether the file was written.
     pub async fn ensure_role_id(&self) -> Result<(Secret, bool), ProvisionError> {
         let role_id = self.vault.role_id(&self.spec.name).await.map_err(self.on())?;
+        // One that was delivered before its owner was changed in the lab file.
+        let mut changed = self.secret_id_file.exists() && give(&self.secret_id_file, self.owner)?;
         if read_secret(&self.role_id_file)?.as_ref() == Some(&role_id) {
-            return Ok((role_id, false));
+            changed |= give(&self.role_id_file, self.owner)?;
+            return Ok((role_id, changed));
         }
-        write_atomic(&self.role_id_file, role_id.expose().as_bytes(), Visibility::Private)?;
+        Staged::prepare(&self.role_id_file, ROOM, self.owner)?.publish(role_id.expose().as_bytes())?;
         Ok((role_id, true))
+    }
+
+    /// Takes room for a secret_id before there is one.
+    pub(super) fn stage(&self) -> Result<Staged, StateError> {
+        Staged::prepare(&self.secret_id_file, ROOM, self.owner)
     }
 
     /// The secret_id in the file with what Vault says of it; `None` when there is no file, or Vault
@@ -149,7 +158,7 @@ impl<'a> Courier<'a> {
     ///
     /// On failure the file is as it was, and what was made is destroyed if Vault can be reached.
     pub async fn turn_over(&self, role_id: &Secret) -> Result<Delivered, ProvisionError> {
-        let staged = Staged::prepare(&self.secret_id_file, ROOM)?;
+        let staged = self.stage()?;
         // Where logins are counted, a sibling is used up for the proof, before there is a successor.
         let counted = match self.spec.secret_id_num_uses {
             0 => None,
@@ -171,12 +180,9 @@ impl<'a> Courier<'a> {
             Ok(login)
         };
         match publish.await {
-            Ok(login) => Ok(Delivered {
-                pair: AppRolePair { role_id: role_id.clone(), secret_id: fresh.secret_id },
-                accessor: fresh.secret_id_accessor,
-                ttl: fresh.secret_id_ttl,
-                login,
-            }),
+            Ok(login) => {
+                Ok(Delivered { accessor: fresh.secret_id_accessor, ttl: fresh.secret_id_ttl, login })
+            }
             Err(error) => {
                 // Where this fails too it is found by its metadata later.
                 let _ = self.destroy(&fresh.secret_id_accessor).await;
@@ -211,11 +217,11 @@ impl<'a> Courier<'a> {
         self.vault.login_approle(&pair).await.map_err(|source| ProvisionError::On { what, source })
     }
 
-    async fn log_in_with_sibling(&self, role_id: &Secret) -> Result<AppRoleLogin, ProvisionError> {
+    pub(super) async fn log_in_with_sibling(&self, role_id: &Secret) -> Result<AppRoleLogin, ProvisionError> {
         let sibling =
             self.vault.generate_secret_id(&self.spec.name, &self.marker).await.map_err(self.on())?;
         let login = self.log_in(role_id, &sibling.secret_id).await;
-        if self.spec.secret_id_num_uses > 1 || login.is_err() {
+        if self.spec.secret_id_num_uses != 1 || login.is_err() {
             let destroyed = self.destroy(&sibling.secret_id_accessor).await;
             // An only use is up by now; that there is nothing to destroy is then no error.
             if login.is_ok() {
@@ -230,9 +236,18 @@ impl<'a> Courier<'a> {
         let mut ours = Vec::new();
         for accessor in self.vault.secret_id_accessors(&self.spec.name).await? {
             let info = self.vault.lookup_secret_id_accessor(&self.spec.name, &accessor).await?;
-            ours.extend(info.filter(|info| info.metadata.as_ref() == Some(&self.marker)));
+            ours.extend(info.filter(|info| info.metadata.as_ref().is_some_and(|of| self.marks(of))));
         }
         Ok(ours)
+    }
+
+    fn marks(&self, metadata: &Map<String, Value>) -> bool {
+        self.marker.iter().all(|(key, value)| metadata.get(key) == Some(value))
+    }
+
+    /// What is in the file of the secret_id.
+    pub(super) fn in_file(&self) -> Result<Option<Secret>, StateError> {
+        read_secret(&self.secret_id_file)
     }
 
     /// Destroys one by its accessor.

@@ -56,6 +56,11 @@ fn policy(spec: &LabSpec) -> String {
             allow(&format!("{role}/{path}"), "\"update\"", "");
         }
     }
+    for (database, role) in spec.static_roles() {
+        // That what Vault rotated logs in, and to have it rotated where it does not.
+        allow(&role.credential_path(database), "\"read\"", "");
+        allow(&format!("{}/rotate-role/{}", database.mount, role.name), "\"update\"", "");
+    }
     let mut proven_by = BTreeSet::new();
     for database in &spec.databases {
         if !matches!(database.root_rotation, RootRotation::Every(_)) {

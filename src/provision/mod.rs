@@ -5,6 +5,7 @@
 
 mod approle;
 mod audit;
+mod break_glass;
 mod connection;
 mod delivery;
 mod keeper;
@@ -16,9 +17,12 @@ mod proof;
 mod role;
 mod root;
 mod rotation;
+mod static_role;
+mod wrapped;
 
 pub use approle::AppRoleStep;
 pub use audit::AuditStep;
+pub use break_glass::ensure_break_glass;
 pub use connection::{ConnectionStep, DatabaseTarget};
 pub use delivery::{Courier, Delivered, Predecessor, deliver};
 pub use keeper::{KEEPER_POLICY, ensure_keeper};
@@ -32,6 +36,8 @@ pub use root::{regain_root, revoke_root};
 pub use rotation::{
     ensure_first_password, recover_rotation, rotate_root, rotate_root_again, rotate_root_in_use,
 };
+pub use static_role::{StaticRoleStep, ensure_static_role, is_refused, log_in, repair_static_role};
+pub use wrapped::WrappedDelivery;
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -70,8 +70,8 @@ fn policy(spec: &LabSpec) -> String {
     let mut rule = |path: &str, capabilities: &str| {
         let _ = writeln!(text, "path \"{path}\" {{\n  capabilities = [{capabilities}]\n}}");
     };
-    for (database, role) in spec.roles() {
-        rule(&format!("{}/creds/{}", database.mount, role.name), "\"read\"");
+    for (path, _) in spec.credential_paths() {
+        rule(&path, "\"read\"");
     }
     let mounts: BTreeSet<&str> = spec.databases.iter().map(|database| database.mount.as_str()).collect();
     for mount in mounts {

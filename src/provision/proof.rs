@@ -2,7 +2,7 @@
 
 use super::{DatabaseTarget, ProvisionError};
 use crate::database::{Check, Login, connect, try_login};
-use crate::spec::model::RoleSpec;
+use crate::spec::model::{Proof, RoleSpec};
 use crate::state::Credentials;
 use crate::vault::{Client, Credential, VaultError};
 
@@ -18,7 +18,7 @@ pub async fn prove_role(
 ) -> Result<String, ProvisionError> {
     let credential = issue(vault, target, role).await?;
     let account = Credentials::new(credential.username.clone(), credential.password.clone());
-    let used = use_it(target, role, &account).await;
+    let used = use_it(target, &format!("role {}", role.name), &role.proof, &account).await;
     let revoked = vault.revoke_lease(&credential.lease_id).await.map_err(|source| ProvisionError::On {
         what: format!("revoking a credential of role {} ({})", role.name, revocation_origin(role)),
         source,
@@ -74,22 +74,24 @@ impl<'a> SqlIn<'a> {
     }
 }
 
-async fn use_it(
+/// Logs in and runs what must be allowed and what must be refused.
+pub(super) async fn use_it(
     target: &DatabaseTarget<'_>,
-    role: &RoleSpec,
+    subject: &str,
+    proof: &Proof,
     account: &Credentials,
 ) -> Result<(), ProvisionError> {
-    let failed = |cause: String| Err(ProvisionError::not_proven(format!("role {}", role.name), cause));
+    let failed = |cause: String| Err(ProvisionError::not_proven(subject, cause));
     let mut database =
         connect(&target.from_host, account).await.map_err(ProvisionError::database(&target.spec.name))?;
-    for sql in &role.proof.allows {
+    for sql in &proof.allows {
         match database.check(sql).await {
             Check::Allowed => {}
             Check::Refused(refusal) => return failed(format!("it may not run `{sql}`: {refusal}")),
             Check::Failed(error) => return failed(format!("`{sql}` failed: {error}")),
         }
     }
-    for sql in &role.proof.refuses {
+    for sql in &proof.refuses {
         match database.check(sql).await {
             Check::Refused(_) => {}
             Check::Allowed => return failed(format!("it may run `{sql}`, which it must not")),
@@ -115,28 +117,29 @@ pub struct AccessProof {
 }
 
 /// Asks Vault, with a token of the AppRole itself, for the capabilities on every role's
-/// credentials, and asks for one credential it must be refused.
+/// credentials, and asks for one credential it must be refused. `roles` are paths and names, as
+/// [`LabSpec::credential_paths`](crate::spec::LabSpec::credential_paths) gives them.
 pub async fn prove_approle<'a>(
     approle: &Client,
-    roles: impl IntoIterator<Item = (&'a str, &'a str)>,
+    roles: impl IntoIterator<Item = (String, &'a str)>,
 ) -> Result<AccessProof, ProvisionError> {
     let mut proof = AccessProof { allowed: Vec::new(), refused: Vec::new() };
-    for (mount, role) in roles {
-        let capabilities = approle.capabilities(&format!("{mount}/creds/{role}")).await?;
+    for (path, role) in roles {
+        let capabilities = approle.capabilities(&path).await?;
         if capabilities.iter().any(|c| c == "read" || c == "root") {
             proof.allowed.push(role.into());
             continue;
         }
-        match approle.credential(mount, role).await {
+        match approle.read_credential(&path).await {
             Err(error) if error.is_status(403) => proof.refused.push(role.into()),
             Err(error) => return Err(error.into()),
-            Ok(credential) => {
-                approle.revoke_lease(&credential.lease_id).await?;
+            Ok(lease) => {
+                if let Some(lease) = lease {
+                    approle.revoke_lease(&lease).await?;
+                }
                 return Err(ProvisionError::not_proven(
                     "AppRole policies",
-                    format!(
-                        "Vault reports no read capability on {mount}/creds/{role}, yet issues a credential"
-                    ),
+                    format!("Vault reports no read capability on {path}, yet issues a credential"),
                 ));
             }
         }

@@ -39,7 +39,7 @@ impl RoleStep<'_> {
 /// The text as Vault takes it. Vault splits at every `;`, inside quotes too, and runs a text with
 /// the word `END` whole only in some places of some versions. Where that would tear a statement
 /// apart, it is given a base64 JSON array instead, which it takes as split already.
-fn for_vault(engine: Engine, text: &str) -> String {
+pub(super) fn for_vault(engine: Engine, text: &str) -> String {
     let statements = statements(engine, text);
     if !statements.iter().any(|statement| statement.contains(';')) {
         return text.trim().to_owned();

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::{DatabaseTarget, ProvisionError};
-use crate::database::{Login, connect, try_login};
+use crate::database::{Login, try_login};
 use crate::report::Outcome;
 use crate::secret::Secret;
-use crate::state::{Accounts, LabDir, editing};
+use crate::state::LabDir;
 use crate::vault::{Client, VaultError};
 
 /// Length of a password this program makes.
@@ -32,14 +32,9 @@ async fn give_new_password(target: &mut DatabaseTarget<'_>, lab: &LabDir) -> Res
     let name = target.spec.name.clone();
     let password = Secret::random(PASSWORD_LENGTH);
     target.accounts.admin.password = password.clone();
-    {
-        let _guard = editing();
-        let mut accounts = Accounts::load(lab)?;
-        accounts.databases.insert(name.clone(), target.accounts.clone());
-        accounts.save(lab)?;
-    }
+    target.accounts.save_as(&name, lab)?;
     let on = || ProvisionError::database(&name);
-    let mut database = connect(&target.from_host, &target.accounts.superuser).await.map_err(on())?;
+    let mut database = target.superuser().await?;
     let user = &target.accounts.admin.username;
     database.set_password(user, &password).await.map_err(on())?;
     database.close().await;
@@ -138,7 +133,7 @@ pub async fn recover_rotation(
 
 async fn password_digest(target: &DatabaseTarget<'_>) -> Result<Option<String>, ProvisionError> {
     let on = || ProvisionError::database(&target.spec.name);
-    let mut database = connect(&target.from_host, &target.accounts.superuser).await.map_err(on())?;
+    let mut database = target.superuser().await?;
     let digest = database.password_digest(&target.accounts.admin.username).await.map_err(on());
     database.close().await;
     digest

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::KeeperEvent;
 
@@ -48,7 +48,7 @@ pub enum EventKind {
         #[serde(flatten)]
         outcome: Outcome,
         /// How long it took, in milliseconds.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", serialize_with = "milliseconds::serialize")]
         took: Duration,
     },
     /// A step was given up before its end, because of an interrupt or of another step's failure.
@@ -126,6 +126,22 @@ impl Outcome {
     }
 }
 
-pub(super) fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
+/// A duration as milliseconds to three decimals.
+pub(super) mod milliseconds {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(in crate::report) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
+    }
+
+    pub(in crate::report) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        duration(f64::deserialize(from)?)
+    }
+
+    pub(in crate::report) fn duration<E: Error>(milliseconds: f64) -> Result<Duration, E> {
+        Duration::try_from_secs_f64(milliseconds / 1e3).map_err(E::custom)
+    }
 }

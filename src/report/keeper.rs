@@ -1,14 +1,16 @@
 //! What the keeper tells.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::event::milliseconds;
 use super::plain::seconds;
 
 /// Something the keeper of a lab did or saw. Accessors name secret_ids without giving them away.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum KeeperEvent {
     /// It began to keep the lab.
@@ -24,7 +26,7 @@ pub enum KeeperEvent {
     /// Vault was sealed and was unsealed.
     Unsealed {
         /// From its first answer to its being active, in milliseconds.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", with = "milliseconds")]
         took: Duration,
     },
     /// Vault does not answer, or cannot be unsealed.
@@ -35,7 +37,7 @@ pub enum KeeperEvent {
     /// Vault answers and is unsealed, after it was lost.
     VaultBack {
         /// How long it was lost, in milliseconds.
-        #[serde(rename = "after_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "after_ms", with = "milliseconds")]
         after: Duration,
     },
     /// The keeper has a token that Vault accepts again.
@@ -47,11 +49,11 @@ pub enum KeeperEvent {
         /// Names the secret_id.
         accessor: String,
         /// Why a new one was due.
-        reason: &'static str,
+        reason: Cow<'static, str>,
         /// Seconds it lives; 0 is for ever.
         ttl: u64,
         /// From generating it to its file, in milliseconds.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", with = "milliseconds")]
         took: Duration,
     },
     /// A secret_id that is no longer delivered was destroyed.
@@ -61,7 +63,7 @@ pub enum KeeperEvent {
         /// Names the secret_id.
         accessor: String,
         /// `predecessor`, or `orphan` for one that a crash left.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// A secret_id could not be delivered; what was delivered before stays.
     DeliveryFailed {
@@ -70,7 +72,7 @@ pub enum KeeperEvent {
         /// Why.
         error: String,
         /// When it is tried again, in milliseconds from now.
-        #[serde(rename = "retry_in_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "retry_in_ms", with = "milliseconds")]
         retry: Duration,
     },
     /// A service was found dead.
@@ -85,7 +87,7 @@ pub enum KeeperEvent {
         /// Which restart in a row this was, from 1.
         attempt: u32,
         /// How long the start took, in milliseconds.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", with = "milliseconds")]
         took: Duration,
     },
     /// It could not be started.
@@ -95,7 +97,7 @@ pub enum KeeperEvent {
         /// Why.
         error: String,
         /// When it is tried again, in milliseconds from now; none when it is given up.
-        #[serde(rename = "retry_in_ms", serialize_with = "maybe_milliseconds")]
+        #[serde(rename = "retry_in_ms", with = "maybe_milliseconds")]
         retry: Option<Duration>,
     },
     /// The password of Vault's own account was replaced, and that proven.
@@ -105,7 +107,7 @@ pub enum KeeperEvent {
         /// What was proven.
         proof: String,
         /// How long it took, in milliseconds.
-        #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "took_ms", with = "milliseconds")]
         took: Duration,
     },
     /// It could not be replaced, or not be proven.
@@ -115,13 +117,32 @@ pub enum KeeperEvent {
         /// Why.
         error: String,
         /// When it is tried again, in milliseconds from now.
-        #[serde(rename = "retry_in_ms", serialize_with = "milliseconds")]
+        #[serde(rename = "retry_in_ms", with = "milliseconds")]
         retry: Duration,
     },
-    /// Vault replaced the password of a static role.
+    /// Vault replaced the password of a static role, and the new one was seen to work.
     StaticRoleRotated {
         /// The static role.
         role: String,
+        /// What was proven.
+        proof: String,
+        /// When Vault replaced it, by its own clock.
+        rotated_at: Timestamp,
+        /// When the next rotation is due.
+        next_at: Option<Timestamp>,
+        /// How long the proof took, in milliseconds.
+        #[serde(rename = "took_ms", with = "milliseconds")]
+        took: Duration,
+    },
+    /// The password that Vault gives for a static role does not work, or could not be tried.
+    StaticRoleFailed {
+        /// The static role.
+        role: String,
+        /// Why.
+        error: String,
+        /// When it is tried again, in milliseconds from now.
+        #[serde(rename = "retry_in_ms", with = "milliseconds")]
+        retry: Duration,
     },
 }
 
@@ -135,6 +156,7 @@ impl KeeperEvent {
                 | Self::ServiceDied { .. }
                 | Self::RestartFailed { .. }
                 | Self::RotationFailed { .. }
+                | Self::StaticRoleFailed { .. }
         )
     }
 
@@ -171,15 +193,33 @@ impl KeeperEvent {
             Self::RotationFailed { database, error, retry } => {
                 format!("root of {database} not rotated, again in {}: {error}", seconds(*retry))
             }
-            Self::StaticRoleRotated { role } => format!("Vault rotated static role {role}"),
+            Self::StaticRoleRotated { role, proof, next_at, .. } => {
+                let next = next_at.map(|next| next.strftime(", next at %Y-%m-%d %H:%M:%S UTC").to_string());
+                format!("Vault rotated static role {role}: {proof}{}", next.unwrap_or_default())
+            }
+            Self::StaticRoleFailed { role, error, retry } => {
+                format!("static role {role} does not work, again in {}: {error}", seconds(*retry))
+            }
         }
     }
 }
 
-#[expect(clippy::ref_option, reason = "what serde passes")]
-fn maybe_milliseconds<S: serde::Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(duration) => milliseconds(duration, to),
-        None => to.serialize_none(),
+mod maybe_milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::milliseconds;
+
+    #[expect(clippy::ref_option, reason = "what serde passes")]
+    pub(super) fn serialize<S: Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(duration) => milliseconds::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        Option::<f64>::deserialize(from)?.map(milliseconds::duration).transpose()
     }
 }

@@ -5,6 +5,7 @@
 mod event;
 mod jsonl;
 mod keeper;
+mod log;
 mod plain;
 mod progress;
 mod read;
@@ -14,6 +15,7 @@ mod timing;
 pub use event::{EventKind, LabEvent, Outcome};
 pub use jsonl::JsonLines;
 pub use keeper::KeeperEvent;
+pub use log::EventLog;
 pub use plain::Plain;
 pub use progress::Progress;
 pub use read::{readable, time_of};

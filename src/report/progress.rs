@@ -71,6 +71,12 @@ impl Progress {
     }
 }
 
+/// Lines broken between words, the rest of each below its text.
+fn wrapped(text: &str, width: usize) -> String {
+    let rest = textwrap::Options::new(width).subsequent_indent("   ").break_words(false);
+    text.lines().map(|line| textwrap::fill(line, &rest)).collect::<Vec<_>>().join("\n")
+}
+
 impl Reporter for Progress {
     fn event(&self, event: &LabEvent) {
         match &event.kind {
@@ -87,7 +93,7 @@ impl Reporter for Progress {
         let text = lines(&event.kind);
         if !text.is_empty() {
             // A terminal that is gone must not stop the work that is reported on.
-            let _ = self.screen.println(text.trim_end_matches('\n'));
+            let _ = self.screen.println(wrapped(text.trim_end_matches('\n'), textwrap::termwidth()));
         }
     }
 }
@@ -95,5 +101,14 @@ impl Reporter for Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         let _ = self.screen.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn long_lines_are_broken_between_words() {
+        let text = " ✓ Deliver role_id of webapp: delivered\n ! short";
+        assert_eq!(super::wrapped(text, 24), " ✓ Deliver role_id of\n   webapp: delivered\n ! short");
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::plain::lines;
-use super::{EventKind, LabEvent, Outcome};
+use super::{EventKind, KeeperEvent, LabEvent, Outcome};
 
 /// A line of `events.jsonl` as people read it, with its time (UTC) before it; `None` for events that
 /// say nothing once they are over, and for lines that are none.
@@ -61,6 +62,7 @@ fn parse(value: &Value) -> Option<LabEvent> {
             service: text("service")?,
             lines: value["lines"].as_array()?.iter().filter_map(|l| l.as_str().map(Into::into)).collect(),
         },
+        "keeper" => EventKind::Keeper(KeeperEvent::deserialize(value).ok()?),
         "note" => EventKind::Note { message: text("message")? },
         "warning" => EventKind::Warning { message: text("message")? },
         _ => return None,
@@ -113,6 +115,24 @@ mod tests {
                 " ✗ Rotate root: failed  42 ms\n                       no\n                       really\n",
             ),
             (EventKind::Note { message: "n".into() }, "   n\n"),
+            (
+                EventKind::Keeper(KeeperEvent::SecretIdDelivered {
+                    approle: "webapp".into(),
+                    accessor: "a".into(),
+                    reason: "its time had come".into(),
+                    ttl: 60,
+                    took: Duration::from_millis(12),
+                }),
+                " ✓ secret_id of webapp delivered: its time had come  12 ms\n",
+            ),
+            (
+                EventKind::Keeper(KeeperEvent::RestartFailed {
+                    service: "db".into(),
+                    error: "no".into(),
+                    retry: None,
+                }),
+                " ! db does not start and is given up: no\n",
+            ),
         ] {
             assert_eq!(shown(kind).unwrap(), format!("2026-11-22 10:00:00 {wanted}"));
         }

@@ -19,10 +19,10 @@ pub struct StepTiming {
     #[serde(flatten)]
     pub outcome: Outcome,
     /// When it began, in milliseconds since the start.
-    #[serde(rename = "started_ms", serialize_with = "milliseconds")]
+    #[serde(rename = "started_ms", serialize_with = "milliseconds::serialize")]
     pub started: Duration,
     /// How long it took, in milliseconds.
-    #[serde(rename = "took_ms", serialize_with = "milliseconds")]
+    #[serde(rename = "took_ms", serialize_with = "milliseconds::serialize")]
     pub took: Duration,
 }
 

@@ -1,5 +1,7 @@
 //! What a runtime writes down about a lab's services: records in the manifest, and accounts.
 
+use std::collections::BTreeMap;
+
 use super::{RuntimeError, RuntimeKind};
 use crate::database::{self, Database, Target};
 use crate::secret::Secret;
@@ -79,6 +81,8 @@ impl Ledger {
             superuser: fresh(superuser(spec.engine)),
             admin: fresh(ADMIN_USER),
             applied: false,
+            break_glass: None,
+            static_roles: BTreeMap::new(),
         };
         let _guard = editing();
         let mut all = Accounts::load(&self.lab)?;

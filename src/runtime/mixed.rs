@@ -130,6 +130,21 @@ impl Runtime for MixedRuntime {
         }
     }
 
+    async fn found(&self) -> Result<BTreeMap<String, String>, RuntimeError> {
+        self.docker.found().await
+    }
+
+    async fn ended(&self, service: &str) -> RuntimeError {
+        match self.place(service) {
+            Some(place) => place.ended(service).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn settle(&self) {
+        self.docker.settle().await;
+    }
+
     async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError> {
         if let Some(place) = self.place(service) {
             return place.state(service).await;

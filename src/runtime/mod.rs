@@ -117,6 +117,13 @@ pub trait Runtime: Send + Sync {
         deadline: Instant,
     ) -> Result<Running, RuntimeError>;
 
+    /// The services that there is something of, with their kind where it is known, by what the runtime
+    /// itself has: also those that no manifest names. A runtime that keeps everything in the lab's
+    /// folder has none to tell.
+    async fn found(&self) -> Result<BTreeMap<String, String>, RuntimeError> {
+        Ok(BTreeMap::new())
+    }
+
     /// Completes when a service that runs ends, with the reason and its last log lines. A runtime
     /// that is not told of it never completes.
     async fn ended(&self, service: &str) -> RuntimeError {

@@ -93,6 +93,8 @@ mod tests {
             schema: vec![sql("S")],
             seed: vec![sql("T")],
             roles: Vec::new(),
+            static_roles: Vec::new(),
+            break_glass: false,
             root_rotation: RootRotation::Off,
         }
     }

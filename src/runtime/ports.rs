@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
@@ -74,8 +75,16 @@ pub(super) fn listens(pid: u32, port: u16) -> Option<bool> {
     if sockets.is_empty() {
         return None;
     }
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-    Some(descriptors.flatten().any(|fd| leads_to(&fd, &sockets)))
+    let mut told = true;
+    for descriptor in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        match fs::read_link(descriptor.path()) {
+            Ok(to) if to.to_str().is_some_and(|to| sockets.contains(to)) => return Some(true),
+            // In a container even root may list another user's descriptors and not see where they lead.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => told = false,
+            _ => {}
+        }
+    }
+    told.then_some(false)
 }
 
 /// The sockets that listen on a port, as links in `/proc/PID/fd` show them.
@@ -88,10 +97,6 @@ fn listening_sockets(port: u16) -> HashSet<String> {
         .collect()
 }
 
-fn leads_to(descriptor: &fs::DirEntry, sockets: &HashSet<String>) -> bool {
-    fs::read_link(descriptor.path()).is_ok_and(|to| to.to_str().is_some_and(|to| sockets.contains(to)))
-}
-
 fn holder_from_proc(port: u16) -> Option<String> {
     let sockets = listening_sockets(port);
     for entry in fs::read_dir("/proc").ok()?.flatten() {
@@ -99,7 +104,10 @@ fn holder_from_proc(port: u16) -> Option<String> {
             continue;
         };
         let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else { continue };
-        if descriptors.flatten().any(|fd| leads_to(&fd, &sockets)) {
+        let listens = |fd: fs::DirEntry| {
+            fs::read_link(fd.path()).is_ok_and(|to| to.to_str().is_some_and(|to| sockets.contains(to)))
+        };
+        if descriptors.flatten().any(listens) {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             return Some(format!("{} (pid {pid})", name.trim()));
         }

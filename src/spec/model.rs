@@ -18,6 +18,9 @@ pub use crate::state::Protection;
 /// On MySQL and MariaDB it is `'vault'@'%'`.
 pub const ADMIN_USER: &str = "vault";
 
+/// The account that the lab keeps outside Vault where [`DatabaseSpec::break_glass`] asks for it.
+pub const BREAK_GLASS_USER: &str = "break_glass";
+
 /// A whole lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabSpec {
@@ -45,6 +48,26 @@ impl LabSpec {
     /// Every role of every database, with its database.
     pub fn roles(&self) -> impl Iterator<Item = (&DatabaseSpec, &RoleSpec)> {
         self.databases.iter().flat_map(|database| database.roles.iter().map(move |role| (database, role)))
+    }
+
+    /// Every static role of every database, with its database.
+    pub fn static_roles(&self) -> impl Iterator<Item = (&DatabaseSpec, &StaticRoleSpec)> {
+        self.databases
+            .iter()
+            .flat_map(|database| database.static_roles.iter().map(move |role| (database, role)))
+    }
+
+    /// The static role of that name and its database; no role has the same name.
+    pub fn static_role(&self, name: &str) -> Option<(&DatabaseSpec, &StaticRoleSpec)> {
+        self.static_roles().find(|(_, role)| role.name == name)
+    }
+
+    /// The path in Vault and the name of everything that credentials are had from: roles, then static
+    /// roles.
+    pub fn credential_paths(&self) -> impl Iterator<Item = (String, &str)> {
+        let dynamic = self.roles().map(|(d, role)| (format!("{}/creds/{}", d.mount, role.name), &*role.name));
+        let fixed = self.static_roles().map(|(d, role)| (role.credential_path(d), &*role.name));
+        dynamic.chain(fixed)
     }
 
     /// The role of that name and its database; role names are unique in a lab.
@@ -171,6 +194,10 @@ pub struct DatabaseSpec {
     pub seed: Vec<SqlText>,
     /// The dynamic roles that Vault issues credentials for.
     pub roles: Vec<RoleSpec>,
+    /// The accounts that stay, whose passwords Vault replaces.
+    pub static_roles: Vec<StaticRoleSpec>,
+    /// Whether an account is kept outside Vault, [`BREAK_GLASS_USER`].
+    pub break_glass: bool,
     /// Whether and how often Vault replaces the password of [`ADMIN_USER`].
     pub root_rotation: RootRotation,
 }
@@ -250,6 +277,30 @@ pub struct RoleSpec {
     pub proof: Proof,
 }
 
+/// A static role of the database secrets engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticRoleSpec {
+    /// Name in Vault, unique in the lab, among dynamic roles too.
+    pub name: String,
+    /// The account: lowercase letters, digits, `_` and `-`.
+    pub username: String,
+    /// Time between two rotations, at least 5 s.
+    pub rotation_period: Duration,
+    /// What the account may do, run by the server's superuser; `{{name}}` and `{{database}}` are filled in.
+    pub grants: Option<SqlText>,
+    /// Replaces the password; `None` leaves it to Vault's default for the engine.
+    pub rotation_statements: Option<SqlText>,
+    /// What the account must and must not be able to do.
+    pub proof: Proof,
+}
+
+impl StaticRoleSpec {
+    /// Where in Vault its account and password are.
+    pub fn credential_path(&self, database: &DatabaseSpec) -> String {
+        format!("{}/static-creds/{}", database.mount, self.name)
+    }
+}
+
 /// Statements that prove what a credential is worth, each run on its own inside a transaction that
 /// is rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -290,9 +341,20 @@ pub struct AppRoleSpec {
     pub deliver: Delivery,
 }
 
+/// How an application gets its role_id and secret_id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delivery {
+    /// The files.
+    pub place: Place,
+    /// Whose the files are; `None` leaves them to whoever writes them.
+    pub owner: Option<Owner>,
+    /// The secret_id's file holds a wrapping token that lives so long; `None`: the secret_id itself.
+    pub wrap_ttl: Option<Duration>,
+}
+
 /// Where the role_id and the secret_id of an AppRole are written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Delivery {
+pub enum Place {
     /// `delivery/<approle>/role_id` and `…/secret_id` in the lab's state folder.
     #[default]
     LabState,
@@ -305,16 +367,25 @@ pub enum Delivery {
     },
 }
 
+/// A user and a group of this host, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
 impl Delivery {
     /// The two files, `role_id` first, for the AppRole of this name in a lab whose state is kept
     /// in `state_dir`.
     pub fn paths(&self, approle: &str, state_dir: &Path) -> (PathBuf, PathBuf) {
-        match self {
-            Self::LabState => {
+        match &self.place {
+            Place::LabState => {
                 let dir = state_dir.join("delivery").join(approle);
                 (dir.join("role_id"), dir.join("secret_id"))
             }
-            Self::Files { role_id, secret_id } => (role_id.clone(), secret_id.clone()),
+            Place::Files { role_id, secret_id } => (role_id.clone(), secret_id.clone()),
         }
     }
 }

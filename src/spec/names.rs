@@ -13,6 +13,9 @@ const SERVICE_MAX: usize = 40;
 /// Longest name of anything else.
 const NAME_MAX: usize = 64;
 
+/// Longest name of an account: MySQL's.
+const ACCOUNT_MAX: usize = 32;
+
 /// What is wrong with a name, and advice.
 type Refusal = (String, Option<String>);
 
@@ -61,6 +64,8 @@ names! {
     MountPath(check_mount, "^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", NAME_MAX);
     /// The name of a database inside a server: one that needs no quoting.
     DatabaseName(check_database, "^[a-z_][a-z0-9_]*$", 63);
+    /// The name of an account of a database that stays.
+    AccountName(check_account, "^[a-z_][a-z0-9_-]*$", ACCOUNT_MAX);
     /// The name of a container image with tag or digest.
     Image(check_image, "^[A-Za-z0-9][A-Za-z0-9._/:@-]*$", 255);
 }
@@ -125,6 +130,34 @@ pub(super) fn check_database(text: &str) -> Result<(), Refusal> {
     if SYSTEM.contains(&text) {
         let help = "name the application's own database, such as `database: app`";
         return Err((format!("`{text}` belongs to the database server"), Some(help.to_owned())));
+    }
+    Ok(())
+}
+
+fn check_account(text: &str) -> Result<(), Refusal> {
+    /// Superusers, Vault's own account, and the one for emergencies.
+    const TAKEN: &[&str] = &[
+        "postgres",
+        "root",
+        "mysql",
+        "mariadb",
+        "public",
+        super::model::ADMIN_USER,
+        super::model::BREAK_GLASS_USER,
+    ];
+    let valid = text.len() <= ACCOUNT_MAX
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c));
+    if !valid {
+        let help = "at most 32 lowercase letters, digits, `_` and `-`, no digit first";
+        return Err((format!("`{text}` cannot be the name of an account"), Some(help.to_owned())));
+    }
+    if TAKEN.contains(&text) || ["v-", "pg_", "mysql.", "mariadb."].iter().any(|own| text.starts_with(own)) {
+        let help = "write a name of the application's own, such as `batch`";
+        return Err((
+            format!("the account `{text}` belongs to the server or to Vault"),
+            Some(help.to_owned()),
+        ));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::model::{Delivery, Engine, MysqlFlavour, Origin, RootRotation, RuntimeChoice, Storage};
+use super::model::{Delivery, Engine, MysqlFlavour, Origin, Place, RootRotation, RuntimeChoice, Storage};
 use super::*;
 
 /// A folder with `lab.yaml`, a usable policy and usable SQL.
@@ -82,7 +82,7 @@ fn a_minimal_lab_gets_the_defaults() {
     assert!(Path::new(&role.creation_statements.origin).is_absolute());
 
     let app = &lab.approles[0];
-    assert_eq!((app.secret_id_num_uses, &app.deliver), (0, &Delivery::LabState));
+    assert_eq!((app.secret_id_num_uses, &app.deliver), (0, &Delivery::default()));
     let (role_id, secret_id) = app.deliver.paths("app", Path::new("/state"));
     assert_eq!(role_id, Path::new("/state/delivery/app/role_id"));
     assert_eq!(secret_id, Path::new("/state/delivery/app/secret_id"));
@@ -155,8 +155,8 @@ approles:
     assert_eq!(app.token_max_ttl, Duration::from_hours(48));
     let root = folder.0.path().canonicalize().unwrap();
     let expected =
-        Delivery::Files { role_id: root.join("out/id"), secret_id: root.parent().unwrap().join("secret") };
-    assert_eq!(app.deliver, expected);
+        Place::Files { role_id: root.join("out/id"), secret_id: root.parent().unwrap().join("secret") };
+    assert_eq!(app.deliver.place, expected);
 }
 
 #[test]
@@ -485,4 +485,65 @@ fn policies_of_the_lab_s_own_tokens_are_reserved() {
         .replace("[read]", "[vaultlab-operator]");
     let report = Folder::new(text).report();
     assert!(report.contains("this program's own"), "{report}");
+}
+
+#[test]
+fn static_roles_are_checked() {
+    let role = |name: &str, username: &str, more: &str| {
+        format!("  - {{name: {name}, database: pg, username: {username}{more}}}\n")
+    };
+    let file = |roles: &[String]| {
+        Folder::new(
+            lab_with("break_glass: on", "default_ttl: 1h", "token_ttl: 2h")
+                + "static_roles:\n"
+                + &roles.concat(),
+        )
+    };
+    let lab = file(&[role("batch", "batch", ", rotation_period: 5s, grants: {sql: 'GRANT a TO {{name}}'}")]);
+    let lab = lab.load().unwrap();
+    let (database, batch) = lab.static_role("batch").unwrap();
+    assert!(database.break_glass);
+    assert_eq!(batch.rotation_period, Duration::from_secs(5));
+    assert_eq!(batch.grants.as_ref().unwrap().text, "GRANT a TO batch");
+    assert_eq!(batch.credential_path(database), "database/static-creds/batch");
+
+    let report = file(&[
+        role("reader", "one", ""),
+        role("two", "vault", ""),
+        role("three", "one", ", rotation_period: 4s"),
+        role("four", "v-four", ", rotation_statements: {sql: 'ALTER ROLE {{name}}'}"),
+    ])
+    .report();
+    for told in [
+        "the role name `reader` is used twice",
+        "the account `vault` belongs to the server or to Vault",
+        "two static roles have the account `one`",
+        "not rotate a static role more often than every 5 seconds",
+        "the account `v-four` belongs to the server or to Vault",
+        "these statements lack {{password}}",
+    ] {
+        assert!(report.contains(told), "{told} is not in\n{report}");
+    }
+}
+
+#[test]
+fn deliveries_are_checked() {
+    let with = |deliver: &str| {
+        Folder::new(lab_with("port: 5432", "default_ttl: 1h", &format!("deliver: {deliver}")))
+    };
+    let wrapped = with("{wrap_ttl: 5m}").load().unwrap();
+    let expected = Delivery { wrap_ttl: Some(Duration::from_mins(5)), ..Delivery::default() };
+    assert_eq!(wrapped.approles[0].deliver, expected);
+    for (deliver, told) in [
+        ("{role_id: a}", "`deliver` lacks `secret_id`"),
+        ("{owner: root}", "nobody else may enter the lab's state folder"),
+        ("{role_id: a, secret_id: b, owner: no-such-user}", "this host has no user `no-such-user`"),
+        ("{role_id: a, secret_id: b, owner: 'root:no-such-group'}", "this host has no group `no-such-group`"),
+        ("{wrap_ttl: 0}", "`wrap_ttl` must be at least 1s"),
+    ] {
+        let report = with(deliver).report();
+        assert!(report.contains(told), "{told} is not in\n{report}");
+    }
+    let other = with("{role_id: a, secret_id: b, owner: '54321:54321'}").load();
+    assert_eq!(other.is_ok(), nix::unistd::geteuid().is_root(), "only root gives files away");
 }

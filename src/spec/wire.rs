@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use super::decode::{At, Decode, Fields, Problems};
 use super::load::Node;
 use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
-use super::names::{DatabaseName, Image, MountPath, ServiceName, VaultName};
+use super::names::{AccountName, DatabaseName, Image, MountPath, ServiceName, VaultName};
 use super::values::{ApiVersion, Number, Protection, Switch, Ttl, Version};
 
 /// Declares mappings of the lab file. The text after the name is what messages call one.
@@ -62,6 +62,9 @@ mappings! {
         /// The dynamic roles: what Vault issues credentials for.
         #[schemars(default)]
         roles: Vec<Role>,
+        /// The static roles: accounts that stay, with passwords that Vault replaces.
+        #[schemars(default)]
+        static_roles: Vec<StaticRole>,
         /// The ACL policies.
         #[schemars(default)]
         policies: Vec<Policy>,
@@ -150,6 +153,10 @@ mappings! {
         /// Rows to start with, after the schema.
         #[schemars(default)]
         seed: Vec<At<Sql>>,
+        /// Whether the lab keeps an account for emergencies, `break_glass`, with everything the superuser
+        /// may, made directly in the database: `off` (default) or `on`. It is the way in when Vault's
+        /// account is lost; `vaultlab creds --break-glass NAME` shows it, and the lab uses it for repairs.
+        break_glass: Option<Switch>,
         /// Whether Vault replaces the password of its own account when the lab is set up, so that
         /// nobody else knows it: `on` (default), `off`, or `{every: 1h}` to repeat it.
         root_rotation: Option<At<Rotation>>,
@@ -181,6 +188,27 @@ mappings! {
         /// Longest lifetime of a credential. Default: 24h.
         max_ttl: Option<At<Ttl>>,
         /// Statements that prove what a credential can do.
+        proof: Option<Proof>,
+    }
+
+    /// A static role of the database secrets engine: one account, made by `up`, that keeps its name while
+    /// Vault replaces its password. It has no lease; `database/static-creds/NAME` has the password.
+    StaticRole = "a static role" {
+        /// Name in Vault, unique in the lab, among `roles` too.
+        name: At<VaultName>,
+        /// The database the account is in: the name of one of `databases`.
+        database: At<String>,
+        /// The account. It is made when it is not there.
+        username: At<AccountName>,
+        /// Time between two rotations, at least 5s. Default: 24h.
+        rotation_period: Option<At<Ttl>>,
+        /// What the account may do, run by the server's superuser when the account is made, and again when
+        /// this text has changed: what an earlier one granted stays unless it is revoked here.
+        /// `{{name}}` is the account, `{{database}}` the database. Default: log in, and no more.
+        grants: Option<At<Sql>>,
+        /// Replaces the password (`{{name}}`, `{{password}}`). Default: Vault's own.
+        rotation_statements: Option<At<Sql>>,
+        /// Statements that prove what the account can do.
         proof: Option<Proof>,
     }
 
@@ -223,12 +251,20 @@ mappings! {
         deliver: Option<Deliver>,
     }
 
-    /// Files that an application reads.
+    /// Files that an application reads (0600), and how the secret_id is in its file.
     Deliver = "`deliver`" {
-        /// File for the role_id.
-        role_id: At<String>,
-        /// File for the secret_id.
-        secret_id: At<String>,
+        /// File for the role_id. Needs `secret_id`. Default: `delivery/<name>/role_id` in the lab's state
+        /// folder.
+        role_id: Option<At<String>>,
+        /// File for the secret_id. Needs `role_id`.
+        secret_id: Option<At<String>>,
+        /// Whose the files are, and the folders made for them: `user`, `user:group`, or numbers. Needs
+        /// root, and files outside of the lab's state folder. Default: whoever runs `up`.
+        owner: Option<At<String>>,
+        /// Response wrapping: the file holds a wrapping token that lives so long and can be unwrapped once,
+        /// for a secret_id. The lab's keeper replaces it when it was unwrapped, and before it ends. For a
+        /// Vault Agent with `secret_id_response_wrapping_path`.
+        wrap_ttl: Option<At<Ttl>>,
     }
 
     /// SQL written in the lab file.

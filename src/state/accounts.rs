@@ -38,6 +38,33 @@ pub struct DatabaseAccounts {
     /// the template may still be.
     #[serde(default)]
     pub applied: bool,
+    /// The account that is kept outside Vault for emergencies, where the lab file asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Credentials>,
+    /// The accounts made for static roles, by the static role's name. Only Vault knows their passwords.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub static_roles: BTreeMap<String, StaticAccount>,
+}
+
+/// An account made for a static role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticAccount {
+    /// Its name.
+    pub username: String,
+    /// Digest of the statements that were run for it.
+    pub grants: Option<String>,
+    /// Whether Vault was seen to replace its password: the old one refused, the new one accepted.
+    pub rotation_proven: bool,
+}
+
+impl DatabaseAccounts {
+    /// Saves these as the accounts of the database `service`.
+    pub fn save_as(&self, service: &str, lab: &LabDir) -> Result<(), StateError> {
+        let _guard = super::editing();
+        let mut accounts = Accounts::load(lab)?;
+        accounts.databases.insert(service.into(), self.clone());
+        accounts.save(lab)
+    }
 }
 
 /// The accounts of all databases of a lab (`accounts.json`, 0600), by service name.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Seek as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -57,9 +57,16 @@ impl Staged {
     /// Makes room for `length` bytes beside `path`, in a folder that is made (0700) when it is missing;
     /// what a killed program staged for the same path before is removed. One program at a time stages
     /// for a path.
-    pub fn prepare(path: &Path, length: usize) -> Result<Self, StateError> {
+    ///
+    /// File and folders that are made belong to `owner` (user and group), if there is one.
+    pub fn prepare(path: &Path, length: usize, owner: Option<(u32, u32)>) -> Result<Self, StateError> {
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        let missing = folder.ancestors().take_while(|folder| !folder.exists());
+        let missing: Vec<PathBuf> = missing.map(Into::into).collect();
         make_private_folder(folder)?;
+        for made in missing.iter().filter(|_| owner.is_some()) {
+            give(made, owner)?;
+        }
         let prefix = format!(".{}.new-", path.file_name().unwrap_or_default().to_string_lossy());
         let stage = || -> std::io::Result<_> {
             for entry in fs::read_dir(folder)?.flatten() {
@@ -70,6 +77,9 @@ impl Staged {
             // Made 0600.
             let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
             file.write_all(&vec![b'#'; length])?;
+            if let Some((uid, gid)) = owner {
+                std::os::unix::fs::fchown(file.as_file(), Some(uid), Some(gid))?;
+            }
             Ok(file)
         };
         let file = stage().map_err(StateError::io("write", path))?;
@@ -90,6 +100,18 @@ impl Staged {
         };
         publish().map_err(StateError::io("write", path))
     }
+}
+
+/// Gives a file or folder to a user and a group, unless it is theirs or there is no `owner`; gives whether
+/// it was not theirs. A link itself is given, not what it leads to.
+pub fn give(path: &Path, owner: Option<(u32, u32)>) -> Result<bool, StateError> {
+    let Some((uid, gid)) = owner else { return Ok(false) };
+    let meta = path.symlink_metadata().map_err(StateError::io("look at", path))?;
+    if (meta.uid(), meta.gid()) == (uid, gid) {
+        return Ok(false);
+    }
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(StateError::io("give away", path))?;
+    Ok(true)
 }
 
 /// Makes a folder (and its parents) that only its owner may enter. An existing one is left as it is.
@@ -175,16 +197,16 @@ mod tests {
     fn what_is_staged_shows_only_once_it_is_published_and_leftovers_go() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/secret_id");
-        Staged::prepare(&path, 36).unwrap().publish(b"one").unwrap();
+        Staged::prepare(&path, 36, None).unwrap().publish(b"one").unwrap();
         // A killed program runs no destructors.
-        std::mem::forget(Staged::prepare(&path, 36).unwrap());
-        let staged = Staged::prepare(&path, 36).unwrap();
+        std::mem::forget(Staged::prepare(&path, 36, None).unwrap());
+        let staged = Staged::prepare(&path, 36, None).unwrap();
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
         assert_eq!(fs::read(&path).unwrap(), b"one");
         staged.publish(b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        drop(Staged::prepare(&path, 36).unwrap());
+        drop(Staged::prepare(&path, 36, None).unwrap());
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 

@@ -55,6 +55,9 @@ pub struct KeeperRecord {
     /// The databases whose root is rotated on a schedule, by name.
     #[serde(default)]
     pub rotations: BTreeMap<String, RotationRecord>,
+    /// The static roles, by name.
+    #[serde(default)]
+    pub static_roles: BTreeMap<String, StaticRoleRecord>,
     /// The services that were started again since it began, by name.
     #[serde(default)]
     pub services: BTreeMap<String, RestartRecord>,
@@ -98,6 +101,19 @@ pub struct RotationRecord {
     pub error: Option<String>,
 }
 
+/// What is known of a static role, whose password Vault replaces.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StaticRoleRecord {
+    /// When Vault set the password that was last seen to log in.
+    pub rotated_at: Option<Timestamp>,
+    /// When the next one is due.
+    pub next_at: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What was wrong last, while it is not put right.
+    pub error: Option<String>,
+}
+
 /// What is known of a service that died.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RestartRecord {
@@ -115,14 +131,15 @@ impl KeeperRecord {
     /// A keeper that has just begun to keep the lab with this digest. The rotations go on from what
     /// the one before it knew.
     pub fn begun(lab: &LabDir, keeps: String, pid: u32) -> Self {
-        let earlier = read_json::<Self>(&lab.keeper(), VERSION).ok().flatten();
+        let earlier = read_json::<Self>(&lab.keeper(), VERSION).ok().flatten().unwrap_or_default();
         Self {
             version: VERSION,
             running: true,
             pid: Some(pid),
             since: Some(Timestamp::now()),
             keeps,
-            rotations: earlier.map(|earlier| earlier.rotations).unwrap_or_default(),
+            rotations: earlier.rotations,
+            static_roles: earlier.static_roles,
             ..Self::default()
         }
     }

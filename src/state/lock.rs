@@ -22,7 +22,8 @@ pub struct FileLock {
 /// Holds the lab's lock until dropped.
 #[derive(Debug)]
 pub struct LabLock {
-    _lock: FileLock,
+    lock: FileLock,
+    predecessor_was_killed: bool,
 }
 
 /// Who holds a lock, as written in its file.
@@ -109,6 +110,12 @@ impl FileLock {
         self.file.try_clone().map_err(StateError::io("open", &self.path))
     }
 
+    /// Whether somebody's name is written in it.
+    fn is_signed(&self) -> Result<bool, StateError> {
+        let metadata = self.file.metadata().map_err(StateError::io("look at", &self.path))?;
+        Ok(metadata.len() > 0)
+    }
+
     /// Writes who holds it, as in `vaultlab up (pid 7)`.
     pub fn sign(&mut self, holder: &str, pid: u32) -> Result<(), StateError> {
         let text = format!("{holder} (pid {pid})");
@@ -163,11 +170,24 @@ impl LabLock {
     pub fn try_acquire(lab: &LabDir, purpose: &str) -> Result<Result<Self, LockHolder>, StateError> {
         match FileLock::try_lock(&lab.lock())? {
             Ok(mut lock) => {
+                let predecessor_was_killed = lock.is_signed()?;
                 lock.sign(&format!("vaultlab {purpose}"), std::process::id())?;
-                Ok(Ok(Self { _lock: lock }))
+                Ok(Ok(Self { lock, predecessor_was_killed }))
             }
             Err(holder) => Ok(Err(holder)),
         }
+    }
+
+    /// Whether the one who held it before did not live to let go of it.
+    pub fn predecessor_was_killed(&self) -> bool {
+        self.predecessor_was_killed
+    }
+}
+
+impl Drop for LabLock {
+    fn drop(&mut self) {
+        // Whoever comes next tells by it that this one was not killed. If that fails, it is careful.
+        drop(self.lock.file.set_len(0));
     }
 }
 
@@ -188,7 +208,14 @@ mod tests {
         assert!(error.to_string().contains("vaultlab up (pid"), "{error}");
         assert_eq!(told.and_then(|holder| holder.pid()), Some(std::process::id()));
         drop(first);
-        LabLock::acquire(&lab, "down", Duration::ZERO, |_| {}).await.unwrap();
+        let second = LabLock::acquire(&lab, "down", Duration::ZERO, |_| {}).await.unwrap();
+        assert!(!second.predecessor_was_killed());
+        drop(second);
+        // What one leaves that is killed.
+        std::fs::write(lab.lock(), "vaultlab up (pid 7)").unwrap();
+        assert!(
+            LabLock::acquire(&lab, "down", Duration::ZERO, |_| {}).await.unwrap().predecessor_was_killed()
+        );
     }
 
     #[tokio::test]

@@ -14,11 +14,13 @@ mod template_use;
 mod token;
 mod unlock;
 
-pub use accounts::{Accounts, Credentials, DatabaseAccounts};
-pub use atomic::{Staged, Visibility, read_json, write_atomic, write_json, write_json_unsynced};
+pub use accounts::{Accounts, Credentials, DatabaseAccounts, StaticAccount};
+pub use atomic::{Staged, Visibility, give, read_json, write_atomic, write_json, write_json_unsynced};
 pub use encryption::is_recipient;
 pub use home::{Home, LabDir, valid_lab_name};
-pub use keeper::{DeliveryRecord, KeeperRecord, KeeperToken, RestartRecord, RotationRecord, is_kept};
+pub use keeper::{
+    DeliveryRecord, KeeperRecord, KeeperToken, RestartRecord, RotationRecord, StaticRoleRecord, is_kept,
+};
 pub use keys::{KeyStore, Protection, VaultKeys};
 pub use lock::{FileLock, LabLock, LockHolder};
 pub use manifest::{Manifest, ServiceRecord};

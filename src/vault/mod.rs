@@ -10,11 +10,13 @@ mod root;
 mod sys;
 mod token;
 mod transport;
+mod wrapping;
 
 pub use approle::{AppRoleLogin, AppRolePair, SecretId, SecretIdInfo};
-pub use database::Credential;
+pub use database::{Credential, StaticCredential};
 pub use lease::LeaseInfo;
 pub use root::RootGeneration;
 pub use sys::{AuditDevice, Health, InitKeys, Mount, SealStatus};
 pub use token::{OrphanToken, TokenInfo, TokenLife};
 pub use transport::{Client, VaultError};
+pub use wrapping::{WrappingInfo, WrappingToken, secret_id_path};

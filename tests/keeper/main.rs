@@ -4,9 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod break_glass;
 mod client;
 mod disk;
 mod faults;
 mod lifecycle;
 mod rotation;
+mod static_roles;
 mod turnover;
+mod wrapped;

@@ -29,6 +29,9 @@ fn rotations_that_are_cut_off_lock_nobody_out() {
     lab.ok(&["up", "--progress", "quiet"]);
     let rotations = || lab.keeper_events("root_rotated").len();
     lab.until_events("root_rotated", 2);
+    // The embedded server takes up a rotation that was cut off when it is unsealed. Vault waits a minute
+    // with that: there it is the keeper who lets it in.
+    let embedded = std::env::var_os("VAULTLAB_VAULT_BIN").is_none();
     let mut keepers = Vec::new();
     for fault in 0..faults {
         let target = (fault + 1) * wanted / faults;
@@ -45,7 +48,8 @@ fn rotations_that_are_cut_off_lock_nobody_out() {
         eventually("credentials are issued", Duration::from_secs(20), || {
             let issued = lab.run(&["creds", "app"]);
             let said = String::from_utf8_lossy(&issued.stderr).into_owned();
-            assert!(!["28P01", "password authentication"].iter().any(|sign| said.contains(sign)), "{said}");
+            let locked_out = ["28P01", "password authentication"].iter().any(|sign| said.contains(sign));
+            assert!(!locked_out || !embedded, "{said}");
             issued.status.success()
         });
         eventually("rotations go on", Duration::from_secs(300), || {

@@ -123,6 +123,8 @@ pub fn spec(engine: Engine) -> DatabaseSpec {
         schema: vec![sql("CREATE TABLE t (n INT)")],
         seed: vec![sql(insert)],
         roles: Vec::new(),
+        static_roles: Vec::new(),
+        break_glass: false,
         root_rotation: RootRotation::Off,
     }
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use vaultlab::database::{Login, try_login};
 use vaultlab::runtime::{DataOrigin, Runtime};
+use vaultlab::spec::model::Engine;
 use vaultlab::state::Credentials;
 
 use crate::support::{BOTH, Place, alive, available, spec, superuser, target, up};
@@ -163,36 +164,36 @@ async fn what_a_killed_up_left_unfinished_is_made_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_initialisation_leaves_no_process() {
-    for engine in BOTH {
-        if !available(engine).await {
-            continue;
-        }
-        let place = Place::new();
-        let lab = place.lab("interrupted");
-        let spec = spec(engine);
-        let service = lab.dir.service(&spec.name);
-        let partial = service.join("data.partial");
-        tokio::select! {
-            _ = lab.up(&spec) => panic!("it was too fast to be interrupted"),
-            () = async {
-                let begun = || partial.is_dir() && !names(&partial).is_empty();
-                while !begun() { tokio::time::sleep(std::time::Duration::from_millis(2)).await }
-            } => {}
-        }
-        assert!(!place.home().templates().exists());
-        let began = std::time::Instant::now();
-        let running = || {
-            std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
-                std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&service))
-                    && process.file_name().to_str().and_then(|pid| pid.parse().ok()).is_some_and(alive)
-            })
-        };
-        // A child of the killed program may take a moment.
-        while running() && began.elapsed().as_secs() < 10 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        assert!(!running());
-        up(&lab.reopened(), &spec).await.unwrap();
-        lab.runtime.remove(&spec.name).await.unwrap();
+    // MariaDB has no program of its own for it: its first start makes the data.
+    let engine = Engine::Postgres;
+    if !available(engine).await {
+        return;
     }
+    let place = Place::new();
+    let lab = place.lab("interrupted");
+    let spec = spec(engine);
+    let service = lab.dir.service(&spec.name);
+    let partial = service.join("data.partial");
+    tokio::select! {
+        _ = lab.up(&spec) => panic!("it was too fast to be interrupted"),
+        () = async {
+            let begun = || partial.is_dir() && !names(&partial).is_empty();
+            while !begun() { tokio::time::sleep(std::time::Duration::from_millis(2)).await }
+        } => {}
+    }
+    assert!(!place.home().templates().exists());
+    let began = std::time::Instant::now();
+    let running = || {
+        std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+            std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&service))
+                && process.file_name().to_str().and_then(|pid| pid.parse().ok()).is_some_and(alive)
+        })
+    };
+    // A child of the killed program may take a moment.
+    while running() && began.elapsed().as_secs() < 10 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(!running());
+    up(&lab.reopened(), &spec).await.unwrap();
+    lab.runtime.remove(&spec.name).await.unwrap();
 }

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use super::TestLab;
+
 /// The stand-in images of `make images`.
 pub const POSTGRES: &str = "vaultlab/postgres:15";
 pub const MYSQL: &str = "vaultlab/mysql:9";
@@ -44,4 +46,31 @@ pub fn things_of(lab: &str) -> Vec<String> {
         docker(arguments).expect("the engine answers").lines().map(str::to_owned).collect::<Vec<_>>()
     })
     .collect()
+}
+
+/// A home of its own, in which databases have to be initialised.
+pub struct ColdHome(tempfile::TempDir);
+
+impl ColdHome {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub fn lab(&self, name: &str) -> TestLab {
+        let mut lab = TestLab::in_home(name, self.0.path());
+        lab.runtime = "docker";
+        lab
+    }
+
+    /// The templates of this home; another home's have the same key.
+    fn forget_templates(&self) {
+        let output = self.lab("forget").command(&["prune", "--yes", "--progress", "quiet"]).output();
+        assert!(output.expect("prune").status.success() || std::thread::panicking());
+    }
+}
+
+impl Drop for ColdHome {
+    fn drop(&mut self) {
+        self.forget_templates();
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::should_implement_trait, reason = "a failed expectation fails the test")]
 
 pub mod containers;
+pub mod engine_proxy;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,10 @@ pub struct TestLab {
     pub name: String,
     pub home: PathBuf,
     pub folder: tempfile::TempDir,
+    /// What `VAULTLAB_RUNTIME` says.
+    pub runtime: &'static str,
+    /// What `DOCKER_HOST` says; nothing by default.
+    pub engine: Option<String>,
 }
 
 impl TestLab {
@@ -56,7 +61,15 @@ impl TestLab {
 
     pub fn in_home(name: &str, home: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a temp folder");
-        Self { name: format!("{name}-{}", std::process::id()), home: home.into(), folder }
+        let name = format!("{name}-{}", std::process::id());
+        Self { name, home: home.into(), folder, runtime: "process", engine: None }
+    }
+
+    /// The same with its services in containers.
+    pub fn contained(name: &str) -> Self {
+        let mut lab = Self::new(name);
+        lab.runtime = "docker";
+        lab
     }
 
     pub fn write(&self, file: &str, text: &str) -> PathBuf {
@@ -83,9 +96,12 @@ impl TestLab {
         command
             .current_dir(self.folder.path())
             .env("VAULTLAB_HOME", &self.home)
-            .env("VAULTLAB_RUNTIME", "process")
+            .env("VAULTLAB_RUNTIME", self.runtime)
             .env_remove("VAULTLAB_NAME")
             .stdin(Stdio::null());
+        if let Some(engine) = &self.engine {
+            command.env("DOCKER_HOST", engine);
+        }
         command
     }
 
@@ -116,8 +132,13 @@ impl TestLab {
 
     /// Starts `up` and gives the events it tells.
     pub fn spawn_up(&self) -> Up {
+        self.spawn_up_with(&[])
+    }
+
+    /// The same with more options.
+    pub fn spawn_up_with(&self, options: &[&str]) -> Up {
         let mut child = self
-            .command(&["up", "--progress", "json"])
+            .command(&[&["up", "--progress", "json"], options].concat())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -152,6 +173,7 @@ impl TestLab {
 
 impl Drop for TestLab {
     fn drop(&mut self) {
+        self.engine = None;
         let output = self.run(&["down", "--volumes", "--progress", "quiet"]);
         assert!(output.status.success() || std::thread::panicking(), "down: {}", text(&output.stderr));
     }
@@ -187,6 +209,38 @@ impl Up {
             }
         }
         None
+    }
+
+    /// Reads on until this event of this step; false when the program ended before.
+    pub fn until(&mut self, event: &str, step: &str) -> bool {
+        while let Some(told) = self.next() {
+            if told["event"] == event && told["step"] == step {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Does something while the program stands still.
+    pub fn frozen(&self, work: impl FnOnce()) {
+        use nix::sys::signal::{Signal, kill};
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().expect("a pid"));
+        kill(pid, Signal::SIGSTOP).expect("a signal");
+        work();
+        kill(pid, Signal::SIGCONT).expect("a signal");
+    }
+
+    /// Reads on to the end: the exit code, the events that were left, and what was no event.
+    pub fn end(mut self) -> (Option<i32>, Vec<Value>, String) {
+        let mut events = Vec::new();
+        let mut text = String::new();
+        while let Some(told) = self.next() {
+            match told["text"].as_str() {
+                Some(line) => text.push_str(line),
+                None => events.push(told),
+            }
+        }
+        (self.child.wait().expect("wait").code(), events, text)
     }
 
     pub fn kill(mut self) {

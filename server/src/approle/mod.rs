@@ -25,7 +25,7 @@ use self::role::ROLE_PARAMETERS;
 use self::role_field::{ROLE_FIELD_PATHS, RoleField};
 use self::secret_id::SECRET_ID_PARAMETERS;
 use self::store::Store;
-use crate::framework::{FailedLogins, Route, Router, TOKEN_PARAMETERS, route};
+use crate::framework::{FailedLogins, Route, Router, Row, TOKEN_PARAMETERS, route};
 use crate::logical::{
     Auth, Backend, BackendContext, Error, Operation, Request, Response, SpecialPaths, System,
 };
@@ -91,9 +91,8 @@ impl AppRole {
     }
 }
 
-/// The table of endpoints, for the documentation.
-#[cfg(test)]
-pub(crate) fn reference() -> Vec<crate::framework::Row> {
+/// The table of endpoints, for help and documentation.
+pub(crate) fn reference() -> Vec<Row> {
     routes().iter().map(Route::row).collect()
 }
 
@@ -143,6 +142,10 @@ fn routes() -> Vec<Route<Endpoint>> {
 
 #[async_trait]
 impl Backend for AppRole {
+    fn endpoints(&self) -> Vec<Row> {
+        reference()
+    }
+
     fn special_paths(&self) -> SpecialPaths {
         SpecialPaths { unauthenticated: &["login"], ..SpecialPaths::default() }
     }

@@ -68,8 +68,8 @@ impl AppRole {
 
     /// `role/<name>/secret-id-accessor/lookup`; an unknown one is a 404 with `data.error`.
     pub(super) fn lookup_accessor<E>(&self, call: &Call<'_, E>) -> Answer {
-        let role = self.named_role(call)?;
         let accessor = accessor_field(call.fields())?;
+        let role = self.named_role(call)?;
         let Some(hmac) = self.store.hmac_of_accessor(&accessor)? else {
             let message = no_such_accessor(&accessor);
             return Ok(Some(Response::json(json!({ "error": message })).with_status(404)));
@@ -81,8 +81,8 @@ impl AppRole {
     /// `role/<name>/secret-id-accessor/destroy`; an unknown one is a raw error.
     pub(super) async fn destroy_accessor<E>(&self, call: &Call<'_, E>) -> Answer {
         let _roles = self.store.hold_roles().await;
-        let role = self.named_role(call)?;
         let accessor = accessor_field(call.fields())?;
+        let role = self.named_role(call)?;
         let hmac = self
             .store
             .hmac_of_accessor(&accessor)?

@@ -1,6 +1,6 @@
 //! What exists only while the server is unsealed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use crate::audit::Broker;
 use crate::expiration::Index;
 use crate::framework::KeyLocks;
 use crate::logical::{BackendContext, Error, MountInfo, SpecialPaths, System, View};
+use crate::sys::cors::Cors;
 use crate::token::TokenStore;
 use crate::{random, sys};
 
@@ -61,6 +62,8 @@ pub struct Active {
     pub since: Timestamp,
     /// Audit devices.
     pub audit: Broker,
+    /// What web pages of other origins may do.
+    pub(crate) cors: RwLock<Option<Arc<Cors>>>,
     /// Wakes the expiration task after the schedule changed.
     pub schedule_changed: Notify,
     /// Bounds concurrent revocations.
@@ -95,6 +98,7 @@ impl Active {
             cluster,
             since: Timestamp::now(),
             audit: Broker::new(),
+            cors: RwLock::new(Cors::load(&storage)?),
             schedule_changed: Notify::new(),
             revocations: Arc::new(Semaphore::new(REVOCATION_WORKERS)),
             requests: Semaphore::new(MAX_REQUESTS as usize),

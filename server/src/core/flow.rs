@@ -11,7 +11,7 @@ use crate::audit::{LogInput, PolicyDecision};
 use crate::logical::{Error, Operation, Request, Response};
 use crate::policy::{self, Acl};
 use crate::token::TokenKey;
-use crate::{identity, sys, token, wrapping};
+use crate::{help, identity, sys, token, wrapping};
 
 /// What a request comes to. `mount_type` goes into the envelope.
 pub struct Outcome {
@@ -54,9 +54,17 @@ async fn serve(
     let wrapping_special = wrapping::is_special(active, request);
     let mounted = active.router.find(&request.path);
     if wrapping_special && let Some((mounted, cut)) = &mounted {
+        let caller = unwrapping_caller(active, request).await;
         enter_mount(request, mounted, *cut);
+        let caller = match caller {
+            Ok(caller) => caller,
+            Err(error) => return refused(active, Some(mounted), request, None, error).await,
+        };
         audit_request(active, Some(mounted), request, None, None).await?;
         let result = wrapping::answer(active, request).await;
+        if let Some(caller) = caller.filter(|caller| caller.last_use) {
+            active.revoke_token_tree(&caller.key).await?;
+        }
         return audit_response(active, Some(mounted), request, None, result).await;
     }
     if let Some((mounted, cut)) = &mounted
@@ -66,6 +74,21 @@ async fn serve(
         return login_request(core, active, mounted, request).await;
     }
     authenticated(core, active, mounted, request).await
+}
+
+/// The caller who unwraps with another token than the wrapping token; it must be valid and allowed to.
+async fn unwrapping_caller(active: &Arc<Active>, request: &mut Request) -> Result<Option<Caller>, Error> {
+    if !wrapping::named_by_another(active, request)? {
+        return Ok(None);
+    }
+    let caller = authenticate(active, request).await?;
+    let check = policy::Request {
+        operation: request.operation,
+        path: &request.path,
+        data: Some(&request.data),
+        wrap_ttl: request.wrap_ttl,
+    };
+    if caller.acl.check(&check).allowed { Ok(Some(caller)) } else { Err(Error::PermissionDenied) }
 }
 
 /// Makes the request's path relative to its mount.
@@ -228,6 +251,9 @@ async fn dispatch(
     request: &Request,
     sudo: bool,
 ) -> Result<Option<Response>, Error> {
+    if request.operation == Operation::Help {
+        return help(mounted, &request.path).map(Some);
+    }
     match &mounted.engine {
         Engine::Backend(backend) => backend.handle(request).await,
         Engine::Token => token::handle(active, request, sudo).await,
@@ -239,6 +265,13 @@ async fn dispatch(
             request.mount_type, request.mount_point
         ))),
     }
+}
+
+/// What there is at a path of a mount.
+fn help(mounted: &Mounted, path: &str) -> Result<Response, Error> {
+    let entry = mounted.entry();
+    let mount = help::Mount { kind: &entry.kind, rows: &mounted.endpoints(), special: &mounted.special };
+    mount.answer(path)
 }
 
 async fn wrap_if_asked(

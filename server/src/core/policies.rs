@@ -5,13 +5,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::identity::StoredEntity;
 use crate::logical::{Error, View};
-use crate::policy::{Acl, DEFAULT_POLICY, Policy, RESPONSE_WRAPPING_POLICY, ROOT_POLICY_NAME};
+use crate::policy::{
+    Acl, CONTROL_GROUP_POLICY, DEFAULT_POLICY, Policy, RESPONSE_WRAPPING_POLICY, ROOT_POLICY_NAME,
+};
 
 /// Compiled access lists kept ready.
 const CACHE_LIMIT: usize = 1024;
 
 /// Name of the policy wrapping tokens have.
 pub const RESPONSE_WRAPPING: &str = "response-wrapping";
+
+/// Name of the policy Vault Enterprise gives to tokens of control groups; every Vault has it.
+const CONTROL_GROUP: &str = "control-group";
+
+/// Policies no token can be given, nor changed or listed.
+pub const NOT_ASSIGNABLE: [&str; 2] = [RESPONSE_WRAPPING, CONTROL_GROUP];
 
 /// By the entity's id (empty without one), then by the policies' names: two steps, so that a look-up
 /// copies neither.
@@ -49,7 +57,11 @@ impl PolicyStore {
                 store.insert(&name, text, nothing);
             }
         }
-        for (name, text) in [("default", DEFAULT_POLICY), (RESPONSE_WRAPPING, RESPONSE_WRAPPING_POLICY)] {
+        for (name, text) in [
+            ("default", DEFAULT_POLICY),
+            (RESPONSE_WRAPPING, RESPONSE_WRAPPING_POLICY),
+            (CONTROL_GROUP, CONTROL_GROUP_POLICY),
+        ] {
             if store.get(name).is_none() {
                 store.set(name, text.to_owned()).await?;
             }
@@ -61,7 +73,7 @@ impl PolicyStore {
     pub fn names(&self) -> Vec<String> {
         let parsed = self.parsed.read().unwrap_or_else(PoisonError::into_inner);
         let mut names: Vec<String> =
-            parsed.keys().filter(|name| *name != RESPONSE_WRAPPING).cloned().collect();
+            parsed.keys().filter(|name| !NOT_ASSIGNABLE.contains(&name.as_str())).cloned().collect();
         names.push("root".to_owned());
         names.sort_unstable();
         names

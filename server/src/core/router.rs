@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::mounts::MountEntry;
+use crate::framework::Row;
 use crate::logical::{Backend, SpecialPaths, View};
 
 /// What serves a mount: an engine of its own, or a part of the core.
@@ -96,6 +97,17 @@ impl Mounted {
     /// Marks its end.
     pub fn end_tick(&self) {
         self.ticking.store(false, Ordering::Release);
+    }
+
+    /// Its endpoints, for those who ask what there is.
+    pub fn endpoints(&self) -> Vec<Row> {
+        match &self.engine {
+            Engine::System => crate::sys::reference(),
+            Engine::Token => crate::token::reference(),
+            Engine::Identity => crate::identity::reference(),
+            Engine::Backend(backend) => backend.endpoints(),
+            Engine::Unavailable => Vec::new(),
+        }
     }
 
     /// Whether a path needs no token.

@@ -34,7 +34,5 @@ mod token_params;
 pub use lockout::FailedLogins;
 pub use locks::KeyLocks;
 pub use pattern::{Captures, Pattern, is_name};
-#[cfg(test)]
-pub use router::Row;
-pub use router::{Call, Route, Router, open_route, route};
+pub use router::{Call, Route, Router, Row, open_route, route};
 pub use token_params::{TOKEN_PARAMETERS, TokenParams, token_type_warning};

@@ -19,8 +19,7 @@ pub struct Route<E> {
     pub endpoint: E,
 }
 
-/// What documentation says of a [`Route`].
-#[cfg(test)]
+/// What help and documentation say of a [`Route`].
 #[derive(Debug, Clone)]
 pub struct Row {
     /// Paths it covers.
@@ -31,7 +30,13 @@ pub struct Row {
     pub parameters: Option<Vec<&'static str>>,
 }
 
-#[cfg(test)]
+impl Row {
+    /// A path that takes every key below the mount.
+    pub fn any_key(operations: &[Operation]) -> Self {
+        Self { pattern: "{path*}", operations: operations.to_vec(), parameters: None }
+    }
+}
+
 impl<E> Route<E> {
     /// Its row in the documentation.
     pub fn row(&self) -> Row {
@@ -109,7 +114,7 @@ impl<E: Copy> Router<E> {
         Ok(Call { endpoint: route.endpoint, request, captures, ignored })
     }
 
-    /// The table of endpoints, for the documentation.
+    /// The table of endpoints, for help and documentation.
     pub fn routes(&self) -> &[Route<E>] {
         &self.routes
     }

@@ -1,6 +1,7 @@
 //! From a response or an error to a body in Vault's shape.
 
 use bytes::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ pub struct Reply {
     pub body: Bytes,
     /// Where else to ask, for a redirection.
     pub location: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 const JSON: &str = "application/json";
@@ -42,7 +45,7 @@ impl Reply {
         match serde_json::to_writer(&mut bytes, body) {
             Ok(()) => {
                 bytes.push(b'\n');
-                Self { status, content_type: JSON, body: bytes.into(), location: None }
+                Self { status, content_type: JSON, body: bytes.into(), location: None, headers: Vec::new() }
             }
             Err(error) => Self::errors(500, &[error.to_string()]),
         }
@@ -50,7 +53,7 @@ impl Reply {
 
     /// 204.
     pub fn no_content() -> Self {
-        Self { status: 204, content_type: JSON, body: Bytes::new(), location: None }
+        Self { status: 204, content_type: JSON, body: Bytes::new(), location: None, headers: Vec::new() }
     }
 
     /// 301, as Go's router answers a path that is not in its shortest form; browsers get a body.
@@ -65,6 +68,7 @@ impl Reply {
             content_type: "text/html; charset=utf-8",
             body: body.into(),
             location: Some(location),
+            headers: Vec::new(),
         }
     }
 
@@ -72,7 +76,7 @@ impl Reply {
     pub fn errors(status: u16, errors: &[String]) -> Self {
         let mut body = json!({ "errors": errors }).to_string();
         body.push('\n');
-        Self { status, content_type: JSON, body: body.into(), location: None }
+        Self { status, content_type: JSON, body: body.into(), location: None, headers: Vec::new() }
     }
 
     /// The answer to a request that failed.
@@ -104,6 +108,7 @@ impl Reply {
                 content_type: raw.content_type,
                 body: raw.body.clone(),
                 location: None,
+                headers: Vec::new(),
             };
         }
         let bare_list = operation == Operation::List && response.status.is_none();

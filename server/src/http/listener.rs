@@ -13,13 +13,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
 
+use super::patience::{Limits, Patient, Requests};
 use super::serve;
 use crate::config;
 use crate::core::Core;
 use crate::tls::Acceptor;
 
-/// A client must have sent its headers within this.
+/// A client must have sent its headers within this, unless the listener says otherwise.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection is kept for this long after a request, unless the listener says otherwise.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How long connections may finish after a stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,14 +112,31 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    let header_timeout = service.options.http_read_header_timeout.unwrap_or(HEADER_TIMEOUT);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(64 * 1024);
+    builder.http1().header_read_timeout(None).max_buf_size(64 * 1024);
     builder.http2().timer(TokioTimer::new());
+    let limits = Limits {
+        head: timeout(service.options.http_read_header_timeout).unwrap_or(HEADER_TIMEOUT),
+        idle: timeout(service.options.http_idle_timeout).unwrap_or(IDLE_TIMEOUT),
+        write: timeout(service.options.http_write_timeout),
+    };
+    let requests = Arc::new(Requests::default());
+    let stream = Patient::new(stream, limits, Arc::clone(&requests));
     let handler = service_fn(move |request| {
-        serve(Arc::clone(&service.core), Arc::clone(&service.options), peer, request)
+        let under_way = requests.begin();
+        let answer = serve(Arc::clone(&service.core), Arc::clone(&service.options), peer, request);
+        async move {
+            let answer = answer.await;
+            drop(under_way);
+            answer
+        }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), handler).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(?peer, %error, "connection ended with an error");
     }
+}
+
+/// A configured time limit; Vault takes zero for its default.
+fn timeout(configured: Option<Duration>) -> Option<Duration> {
+    configured.filter(|limit| !limit.is_zero())
 }

@@ -3,9 +3,11 @@
 
 mod bootstrap;
 mod ceremony;
+mod cors;
 mod envelope;
 mod listener;
 pub mod parse;
+mod patience;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -18,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY,
 };
@@ -42,19 +44,30 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// None: every failure is an answer.
-pub async fn serve(
+pub async fn serve<B>(
     core: Arc<Core>,
     options: Arc<config::Listener>,
     peer: Option<SocketAddr>,
-    request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+    request: hyper::Request<B>,
+) -> Result<hyper::Response<Full<Bytes>>, Infallible>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let head = request.method() == Method::HEAD;
     let limits = Arc::clone(&options);
     let answer = async move {
+        let added = match cors::check(&core, request.method(), request.headers()) {
+            cors::Origin::Answered(reply) => return reply,
+            cors::Origin::Allowed(headers) => headers,
+            cors::Origin::Unchecked => Vec::new(),
+        };
         let timeout = limits.max_request_duration.unwrap_or(core.settings.max_request_duration);
-        tokio::time::timeout(timeout, answer(&core, &limits, peer, request))
+        let mut reply = tokio::time::timeout(timeout, answer(&core, &limits, peer, request))
             .await
-            .unwrap_or_else(|_| Reply::error(&Error::internal("context deadline exceeded")))
+            .unwrap_or_else(|_| Reply::error(&Error::internal("context deadline exceeded")));
+        reply.headers.extend(added);
+        reply
     };
     let mut answer = Box::pin(AssertUnwindSafe(answer).catch_unwind());
     // Most reads wait for nothing. What has to wait goes on in a task of its own: a client that goes
@@ -75,12 +88,16 @@ pub async fn serve(
     Ok(respond(reply, &options))
 }
 
-async fn answer(
+async fn answer<B>(
     core: &Arc<Core>,
     options: &config::Listener,
     peer: Option<SocketAddr>,
-    request: hyper::Request<Incoming>,
-) -> Reply {
+    request: hyper::Request<B>,
+) -> Reply
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let (parts, body) = request.into_parts();
     let Some(raw_path) = parts.uri.path().strip_prefix("/v1/") else {
         return Reply::errors(404, &[]);
@@ -110,11 +127,14 @@ async fn answer(
         headers: &parts.headers,
         peer: forwarded(&parts.headers, peer, options),
     };
-    if let Some(reply) = bootstrap::answer(core, &parts, &body).await {
-        return reply;
-    }
-    if let Some(result) = ceremony::answer(core, &parts, &body).await {
-        return result.unwrap_or_else(|error| Reply::error(&error));
+    // Help is about the paths, those too that need no token.
+    if !parse::asks_for_help(&parts) {
+        if let Some(reply) = bootstrap::answer(core, &parts, &body).await {
+            return reply;
+        }
+        if let Some(result) = ceremony::answer(core, &parts, &body).await {
+            return result.unwrap_or_else(|error| Reply::error(&error));
+        }
     }
     let request = match parse::request(&parts, &body) {
         Ok(request) => request,
@@ -151,7 +171,11 @@ fn forwarded(
 }
 
 /// Reads a body of at most `limit` bytes; zero is no limit.
-async fn read_body(body: Incoming, limit: u64) -> Result<Bytes, Reply> {
+async fn read_body<B>(body: B, limit: u64) -> Result<Bytes, Reply>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -176,6 +200,7 @@ fn respond(reply: Reply, options: &config::Listener) -> hyper::Response<Full<Byt
     if let Some(location) = reply.location.and_then(|location| HeaderValue::try_from(location).ok()) {
         headers.insert(LOCATION, location);
     }
+    headers.extend(reply.headers);
     add_custom_headers(headers, reply.status, options);
     response
 }

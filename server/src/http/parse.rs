@@ -37,6 +37,7 @@ pub fn request(parts: &Parts<'_>, body: &Bytes) -> Result<Request, Error> {
     let mut path = parts.path.to_owned();
     let mut query = query_object(parts.query);
     let (operation, data) = match parts.method.as_str() {
+        _ if asks_for_help(parts) => (Operation::Help, Object::new()),
         "GET" => {
             let list = take_flag(&mut query, "list")?;
             (if list { Operation::List } else { Operation::Read }, query)
@@ -74,6 +75,12 @@ pub fn request(parts: &Parts<'_>, body: &Bytes) -> Result<Request, Error> {
         headers: other_headers(parts.headers),
         ..Request::default()
     })
+}
+
+/// Whether somebody asks what there is at the path.
+pub fn asks_for_help(parts: &Parts<'_>) -> bool {
+    let value = |pair: &str| pair.strip_prefix("help=").is_some_and(|value| !value.is_empty());
+    parts.method == "HELP" || parts.query.is_some_and(|query| query.split('&').any(value))
 }
 
 /// Percent-decodes a path as it stands in the request line.

@@ -48,8 +48,7 @@ static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
     ])
 });
 
-/// The table of endpoints, for the documentation.
-#[cfg(test)]
+/// The table of endpoints, for help and documentation.
 pub(crate) fn reference() -> Vec<crate::framework::Row> {
     ROUTER.routes().iter().map(crate::framework::Route::row).collect()
 }

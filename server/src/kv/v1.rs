@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::{check_path, plain_values};
 use crate::duration;
+use crate::framework::Row;
 use crate::logical::{Backend, BackendContext, Error, Object, Operation, Request, Response, System, View};
 
 /// A kv mount of version 1.
@@ -38,6 +39,11 @@ fn lifetime(data: &Object) -> Option<Duration> {
 
 #[async_trait]
 impl Backend for KvV1 {
+    fn endpoints(&self) -> Vec<Row> {
+        use Operation::{Delete, List, Read, Update};
+        vec![Row::any_key(&[Read, List, Update, Delete])]
+    }
+
     fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         Ok(Some(self.values.get(&request.path)?.is_some()))
     }
@@ -68,7 +74,7 @@ impl Backend for KvV1 {
                 self.values.put_json(path, &request.data).await?;
                 Ok(None)
             }
-            Operation::Patch => Err(Error::UnsupportedOperation),
+            Operation::Patch | Operation::Help => Err(Error::UnsupportedOperation),
         }
     }
 }

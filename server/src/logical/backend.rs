@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::framework::Row;
+
 use super::{Auth, Error, Object, Renewal, Request, Response, SecretLease, System, View};
 
 /// Paths of a backend the core treats specially. Patterns are relative to the mount: exact, with
@@ -51,6 +53,11 @@ pub trait Backend: Send + Sync {
     /// Paths that need sudo or no token.
     fn special_paths(&self) -> SpecialPaths {
         SpecialPaths::default()
+    }
+
+    /// Its endpoints, for those who ask what there is.
+    fn endpoints(&self) -> Vec<Row> {
+        Vec::new()
     }
 
     /// Whether the thing a write addresses exists already, which decides between the `create` and

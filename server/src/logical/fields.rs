@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{Error, Object, Response};
 use crate::duration;
 
-/// Typed access to a JSON object. A field that is absent or null is `None`; one of the wrong type
-/// is an error response naming it.
+/// Typed access to a JSON object. A field that is absent is `None`; null is an empty text, list or map,
+/// 0 or false, but for durations `None`, as in Vault. One of the wrong type is an error response naming it.
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
     data: &'a Object,
@@ -31,10 +31,16 @@ impl<'a> Fields<'a> {
         self.value(name).is_some()
     }
 
+    /// The raw value, null included.
+    pub(crate) fn given(self, name: &str) -> Option<&'a Value> {
+        self.data.get(name)
+    }
+
     /// A string; numbers and booleans become their text.
     pub fn string(&self, name: &str) -> Result<Option<String>, Error> {
-        match self.value(name) {
+        match self.given(name) {
             None => Ok(None),
+            Some(Value::Null) => Ok(Some(String::new())),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(Value::Bool(flag)) => Ok(Some(if *flag { "1" } else { "0" }.to_owned())),
@@ -51,8 +57,9 @@ impl<'a> Fields<'a> {
 
     /// A boolean; `"true"`, `"1"`, `1` and so on are accepted as Go's `ParseBool` does.
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Error> {
-        match self.value(name) {
+        match self.given(name) {
             None => Ok(None),
+            Some(Value::Null) => Ok(Some(false)),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(Value::Number(number)) => Ok(Some(number.as_f64() != Some(0.0))),
             Some(value @ Value::String(text)) => match text.as_str() {
@@ -66,10 +73,11 @@ impl<'a> Fields<'a> {
 
     /// A whole number; numbers in strings are accepted.
     pub fn int(&self, name: &str) -> Result<Option<i64>, Error> {
-        let Some(value) = self.value(name) else {
+        let Some(value) = self.given(name) else {
             return Ok(None);
         };
         let number = match value {
+            Value::Null => Some(0),
             Value::Number(number) => number
                 .as_i64()
                 .or_else(|| number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64)),
@@ -95,7 +103,7 @@ impl<'a> Fields<'a> {
 
     /// A list of strings; a single string is split at commas. Entries are trimmed, empty ones dropped.
     pub fn comma_strings(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
-        let texts = match self.value(name) {
+        let texts = match self.given(name) {
             None => return Ok(None),
             Some(Value::String(text)) => text.split(',').map(str::to_owned).collect(),
             Some(_) => self.strings(name)?.unwrap_or_default(),
@@ -106,9 +114,12 @@ impl<'a> Fields<'a> {
 
     /// A list of strings; a single string is a list of one.
     pub fn strings(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
-        let Some(value) = self.value(name) else {
+        let Some(value) = self.given(name) else {
             return Ok(None);
         };
+        if value.is_null() {
+            return Ok(Some(Vec::new()));
+        }
         let Value::Array(items) = value else {
             return Ok(self.string(name)?.map(|text| vec![text]));
         };
@@ -126,8 +137,9 @@ impl<'a> Fields<'a> {
 
     /// An object, given as an object or as its JSON text.
     pub fn object(&self, name: &str) -> Result<Option<Object>, Error> {
-        match self.value(name) {
+        match self.given(name) {
             None => Ok(None),
+            Some(Value::Null) => Ok(Some(Object::new())),
             Some(Value::Object(map)) => Ok(Some(map.clone())),
             Some(value @ Value::String(text)) => {
                 serde_json::from_str(text).map(Some).map_err(|_| wrong_type(name, "map", value))
@@ -138,7 +150,7 @@ impl<'a> Fields<'a> {
 
     /// A map of strings: an object, its JSON text, `k=v,k2=v2`, or a list of `k=v`.
     pub fn string_map(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Error> {
-        let Some(value) = self.value(name) else {
+        let Some(value) = self.given(name) else {
             return Ok(None);
         };
         let pairs = match value {
@@ -219,7 +231,13 @@ mod tests {
         assert_eq!(fields.duration("ttl"), Ok(Some(Duration::from_hours(1))));
         assert_eq!(fields.comma_strings("list").unwrap().unwrap(), ["a", "b", "c"]);
         assert_eq!(fields.strings("items").unwrap().unwrap(), ["x", "1"]);
-        assert_eq!(fields.string("none"), Ok(None));
+        assert_eq!(fields.string("none"), Ok(Some(String::new())));
+        assert_eq!(fields.bool("none"), Ok(Some(false)));
+        assert_eq!(fields.int("none"), Ok(Some(0)));
+        assert_eq!(fields.comma_strings("none"), Ok(Some(Vec::new())));
+        assert_eq!(fields.string_map("none"), Ok(Some(BTreeMap::new())));
+        assert_eq!(fields.duration("none"), Ok(None));
+        assert_eq!(fields.string("absent"), Ok(None));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Operation {
     List,
     /// A removal.
     Delete,
+    /// What there is at a path; every token may ask that.
+    Help,
 }
 
 impl Operation {
@@ -30,6 +32,7 @@ impl Operation {
             Self::Read => "read",
             Self::List => "list",
             Self::Delete => "delete",
+            Self::Help => "help",
         }
     }
 

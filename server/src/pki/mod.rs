@@ -31,7 +31,7 @@ use self::certificate::{CertificateInfo, pem_text, serial_key};
 use self::role::Role;
 use self::subject::{NAME_PARAMETERS, SUBJECT_PARAMETERS};
 use self::urls::{CrlSettings, Urls};
-use crate::framework::{Call, Route, Router, route};
+use crate::framework::{Call, Route, Router, Row, route};
 use crate::logical::{
     Backend, BackendContext, Error, Operation, Request, Response, SecretLease, SpecialPaths, System, View,
     Write,
@@ -212,9 +212,8 @@ pub(crate) const SPECIAL_PATHS: SpecialPaths = SpecialPaths {
     ],
 };
 
-/// The table of endpoints, for the documentation.
-#[cfg(test)]
-pub(crate) fn reference() -> Vec<crate::framework::Row> {
+/// The table of endpoints, for help and documentation.
+pub(crate) fn reference() -> Vec<Row> {
     routes().iter().map(Route::row).collect()
 }
 
@@ -285,6 +284,10 @@ fn routes() -> Vec<Route<Endpoint>> {
 
 #[async_trait]
 impl Backend for Pki {
+    fn endpoints(&self) -> Vec<Row> {
+        reference()
+    }
+
     fn special_paths(&self) -> SpecialPaths {
         SPECIAL_PATHS
     }

@@ -85,3 +85,14 @@ path "sys/wrapping/unwrap" {
   capabilities = ["update"]
 }
 "#;
+
+/// The policy of a token whose request waits for a control group to approve it.
+pub const CONTROL_GROUP_POLICY: &str = r#"
+path "cubbyhole/control-group" {
+    capabilities = ["update", "create", "read"]
+}
+
+path "sys/wrapping/unwrap" {
+    capabilities = ["update"]
+}
+"#;

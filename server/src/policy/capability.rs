@@ -130,6 +130,7 @@ pub(super) const fn needed(operation: Operation) -> Capabilities {
         Operation::Patch => Capabilities::PATCH,
         Operation::Delete => Capabilities::DELETE,
         Operation::List => Capabilities::LIST,
+        Operation::Help => Capabilities::NONE,
     }
 }
 

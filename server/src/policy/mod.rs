@@ -25,7 +25,7 @@ mod parse;
 mod template;
 
 pub use acl::{Acl, Decision, Request};
-pub use builtin::{DEFAULT_POLICY, RESPONSE_WRAPPING_POLICY, ROOT_POLICY_NAME};
+pub use builtin::{CONTROL_GROUP_POLICY, DEFAULT_POLICY, RESPONSE_WRAPPING_POLICY, ROOT_POLICY_NAME};
 pub use capability::{CAPABILITY_NAMES, Capabilities};
 pub use error::{Fault, PolicyError};
 pub use parameters::Parameters;

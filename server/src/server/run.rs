@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Builder, ServerError};
@@ -47,6 +48,7 @@ pub async fn run(paths: &[PathBuf]) -> Result<(), RunError> {
     if config.storage.is_none() {
         return Err(RunError::NoStorage);
     }
+    allow_connections();
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(RunError::Signals)?;
@@ -76,6 +78,16 @@ pub async fn run(paths: &[PathBuf]) -> Result<(), RunError> {
     server.stop().await;
     drop(pid_file);
     Ok(())
+}
+
+/// Takes as many open files as the system lets: each connection is one, and the usual limit of 1024 is
+/// there for programs that cannot handle more.
+fn allow_connections() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "cannot raise the limit of open files");
+    }
 }
 
 /// The pid file, removed at the end.

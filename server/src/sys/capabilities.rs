@@ -13,6 +13,15 @@ use crate::logical::{Error, Object, Response, TokenEntry};
 /// 400 without paths, or for an unknown token.
 pub fn handle(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Response>, Error> {
     let fields = call.fields();
+    if call.endpoint == Endpoint::Capabilities && fields.string("token")?.is_none_or(|token| token.is_empty())
+    {
+        return Err(Error::internal("no token found"));
+    }
+    // Of an accessor the token is looked up first, of a token the paths.
+    let by_accessor = match call.endpoint {
+        Endpoint::CapabilitiesAccessor => Some(token(active, call)?),
+        _ => None,
+    };
     let mut paths = fields.comma_strings("paths")?.unwrap_or_default();
     if paths.is_empty() {
         paths = fields.comma_strings("path")?.unwrap_or_default();
@@ -20,7 +29,10 @@ pub fn handle(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Respo
     if paths.is_empty() {
         return Err(Error::bad_request("paths must be supplied"));
     }
-    let entry = token(active, call)?;
+    let entry = match by_accessor {
+        Some(entry) => entry,
+        None => token(active, call)?,
+    };
     let entity = match entry.entity_id.as_str() {
         "" => None,
         id => active.identity.get(id)?,
@@ -51,9 +63,6 @@ fn token(active: &Active, call: &Call<'_, Endpoint>) -> Result<std::sync::Arc<To
         }
         Endpoint::Capabilities => {
             let token = fields.string("token")?.unwrap_or_default();
-            if token.is_empty() {
-                return Err(Error::internal("no token found"));
-            }
             active.lookup_token(&token)?.ok_or_else(|| Error::raw_bad_request("invalid token"))?
         }
         _ => return call.request.token.clone().ok_or(Error::PermissionDenied),

@@ -28,7 +28,10 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
         Endpoint::LeaseRenew => renew(active, call).await.map(Some),
         Endpoint::LeaseRevoke => revoke(active, call).await,
         Endpoint::RevokePrefix => {
-            let prefix = prefix(call);
+            let prefix = required_prefix(call)?;
+            if is_lease(active, call)? {
+                return revoke_one(active, call.path_field("prefix"), is_lazy(call)?, false).await;
+            }
             if is_lazy(call)? {
                 active.end_leases(&prefix);
                 for key in active.tokens_below(&prefix)? {
@@ -40,7 +43,11 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
             Ok(None)
         }
         Endpoint::RevokeForce => {
-            active.revoke_prefix(&prefix(call), true).await?;
+            let prefix = required_prefix(call)?;
+            if is_lease(active, call)? {
+                return revoke_one(active, call.path_field("prefix"), false, true).await;
+            }
+            active.revoke_prefix(&prefix, true).await?;
             Ok(None)
         }
         Endpoint::LeaseTidy => {
@@ -84,6 +91,17 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
 fn prefix(call: &Call<'_, Endpoint>) -> String {
     let prefix = call.path_field("prefix");
     if prefix.ends_with('/') || prefix.is_empty() { prefix.to_owned() } else { format!("{prefix}/") }
+}
+
+/// The prefix of what is to be revoked; without one there is no such path.
+fn required_prefix(call: &Call<'_, Endpoint>) -> Result<String, Error> {
+    Some(prefix(call)).filter(|prefix| !prefix.is_empty()).ok_or(Error::UnsupportedPath)
+}
+
+/// Whether the prefix is the whole id of a lease, which then is revoked.
+fn is_lease(active: &Active, call: &Call<'_, Endpoint>) -> Result<bool, Error> {
+    let id = call.path_field("prefix");
+    Ok(active.load_lease(id)?.is_some() || token_of(active, id)?.is_some())
 }
 
 fn is_lazy(call: &Call<'_, Endpoint>) -> Result<bool, Error> {
@@ -174,16 +192,26 @@ async fn renew(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<Respon
 
 async fn revoke(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<Option<Response>, Error> {
     let id = lease_id(call)?;
-    if let Some((key, _)) = token_of(active, &id)? {
+    let lazy = is_lazy(call)?;
+    revoke_one(active, &id, lazy, false).await
+}
+
+async fn revoke_one(
+    active: &Arc<Active>,
+    id: &str,
+    lazy: bool,
+    force: bool,
+) -> Result<Option<Response>, Error> {
+    if let Some((key, _)) = token_of(active, id)? {
         active.revoke_token_tree(&key).await?;
         return Ok(None);
     }
-    if is_lazy(call)? {
-        active.index().end_lease(&id, Timestamp::now());
+    if lazy {
+        active.index().end_lease(id, Timestamp::now());
         active.reschedule();
         return Ok(Some(Response::accepted()));
     }
-    active.revoke_lease(&id, false).await?;
+    active.revoke_lease(id, force).await?;
     Ok(None)
 }
 

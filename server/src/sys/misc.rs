@@ -10,6 +10,7 @@ use crate::core::active::Active;
 use crate::core::lifecycle::barrier_error;
 use crate::core::mounts::{MountEntry, Table};
 use crate::framework::Call;
+use crate::help;
 use crate::logical::Operation::List;
 use crate::logical::{Error, Object, Response};
 
@@ -39,6 +40,7 @@ pub async fn handle(
         }
         Endpoint::UiMounts => ui_mounts(active, call).map(Some),
         Endpoint::UiMount => ui_mount(active, call).map(Some),
+        Endpoint::OpenApi => openapi(active, call).map(Some),
         Endpoint::ResultantAcl => resultant_acl(active, call).map(Some),
         Endpoint::ConfigState => Ok(Some(Response::data(core.settings.sanitized.clone()))),
         Endpoint::HaStatus => Ok(Some(Response::json(json!({ "nodes": [] })))),
@@ -139,12 +141,33 @@ fn ui_mount(active: &Active, call: &Call<'_, Endpoint>) -> Result<Response, Erro
     Ok(Response::json(data))
 }
 
-fn resultant_acl(active: &Active, call: &Call<'_, Endpoint>) -> Result<Response, Error> {
-    let root = acl_of_caller(active, call)?.is_some_and(|acl| acl.is_root());
-    if root {
-        return Ok(Response::json(json!({ "root": true })));
+/// The mounts a caller can see, as one document; with `generic_mount_paths` a mount's path is a parameter.
+fn openapi(active: &Active, call: &Call<'_, Endpoint>) -> Result<Response, Error> {
+    let acl = acl_of_caller(active, call)?;
+    let generic = call.fields().bool("generic_mount_paths")?.unwrap_or_default();
+    let mut paths = Object::new();
+    for (path, mounted) in active.router.snapshot().iter() {
+        let entry = mounted.entry();
+        if entry.config.listing_visibility != "unauth" && !acl.as_ref().is_some_and(|acl| acl.reaches(path)) {
+            continue;
+        }
+        // These are mounted nowhere else.
+        let fixed = matches!(entry.kind.as_str(), "system" | "token" | "identity" | "cubbyhole");
+        let prefix = match (generic && !fixed, entry.table) {
+            (true, Table::Auth) => format!("/auth/{{{}_mount_path}}/", entry.kind),
+            (true, Table::Secret) => format!("/{{{}_mount_path}}/", entry.kind),
+            (false, _) => format!("/{path}"),
+        };
+        let rows = mounted.endpoints();
+        let mount = help::Mount { kind: &entry.kind, rows: &rows, special: &mounted.special };
+        paths.extend(rows.iter().map(|row| mount.described(row, &prefix)));
     }
-    Err(Error::UnsupportedPath)
+    Ok(Response::raw("application/json", help::document(&paths).to_string()))
+}
+
+fn resultant_acl(active: &Active, call: &Call<'_, Endpoint>) -> Result<Response, Error> {
+    let acl = acl_of_caller(active, call)?.ok_or(Error::PermissionDenied)?;
+    Ok(Response::data(acl.resultant()))
 }
 
 fn plugins(core: &Core, call: &Call<'_, Endpoint>) -> Result<Option<Response>, Error> {

@@ -2,6 +2,8 @@
 
 pub mod audit;
 mod capabilities;
+pub mod cors;
+mod host;
 mod leases;
 mod metrics;
 mod misc;
@@ -9,8 +11,8 @@ mod mounts;
 pub mod passwords;
 mod policies;
 mod table;
+mod tools;
 
-#[cfg(test)]
 pub(crate) use table::reference;
 pub use table::{Endpoint, special_paths};
 
@@ -78,6 +80,9 @@ async fn answer(
             Ok(None)
         }
         Endpoint::Metrics => metrics::handle(active, call).map(Some),
+        Endpoint::Random | Endpoint::Hash => tools::handle(call).map(Some),
+        Endpoint::Cors => cors::handle(active, call).await,
+        Endpoint::HostInfo => Ok(Some(host::info())),
         Endpoint::PasswordPolicies | Endpoint::PasswordPolicy | Endpoint::GeneratePassword => {
             passwords::handle(active, call).await
         }
@@ -92,6 +97,7 @@ async fn answer(
         | Endpoint::PluginCatalogType
         | Endpoint::Plugin
         | Endpoint::ResultantAcl
+        | Endpoint::OpenApi
         | Endpoint::StepDown
         | Endpoint::InFlight => misc::handle(core, active, call).await,
     }

@@ -222,6 +222,9 @@ async fn tune(
         _ => {
             let fields = call.fields();
             let longest = active.settings.max_lease_ttl;
+            if NOT_TUNABLE.iter().any(|path| full_path.starts_with(path)) {
+                return Err(Error::bad_request(format!("cannot tune {full_path:?}")));
+            }
             let version = |path: &str| find(active, path).and_then(|mounted| kv_version(&mounted.entry()));
             let before = version(full_path);
             active.tune(full_path, registry, |entry| apply_tuning(entry, fields, longest)).await?;
@@ -237,6 +240,9 @@ async fn tune(
     }
 }
 
+/// Mounts of the server itself.
+const NOT_TUNABLE: [&str; 4] = ["cubbyhole/", "sys/", "audit/", "identity/"];
+
 /// The version a kv mount was given; none for a mount of another type and where none was given.
 fn kv_version(entry: &MountEntry) -> Option<String> {
     let version = entry.options.get("version")?.as_str()?;
@@ -251,6 +257,9 @@ fn apply_tuning(
     let table = entry.table;
     if table == Table::Secret && fields.has("token_type") {
         return Err(Error::bad_request("'token_type' can only be modified on auth mounts"));
+    }
+    if table != Table::Secret && entry.kind == "token" && fields.has("token_type") {
+        return Err(Error::bad_request("'token_type' cannot be set for 'token' or 'ns_token' auth mounts"));
     }
     update_config(&mut entry.config, table, fields)?;
     let (default, max) = (entry.config.default_lease_ttl, entry.config.max_lease_ttl);

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Endpoint;
 use crate::core::active::Active;
+use crate::core::policies::NOT_ASSIGNABLE;
 use crate::framework::Call;
 use crate::logical::Operation::{Delete, Read};
 use crate::logical::{Error, Response};
@@ -36,7 +37,7 @@ pub async fn policy(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
             match name.as_str() {
                 "root" => return Err(Error::bad_request("cannot delete \"root\" policy")),
                 "default" => return Err(Error::bad_request("cannot delete default policy")),
-                "response-wrapping" => {
+                name if NOT_ASSIGNABLE.contains(&name) => {
                     return Err(Error::bad_request(format!("cannot delete {name:?} policy")));
                 }
                 _ => {}
@@ -45,7 +46,7 @@ pub async fn policy(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
             Ok(None)
         }
         _ => {
-            if ["root", "response-wrapping", "control-group"].contains(&name.as_str()) {
+            if name == "root" || NOT_ASSIGNABLE.contains(&name.as_str()) {
                 return Err(Error::bad_request(format!("cannot update {name:?} policy")));
             }
             let (text, deprecated) = text(call, legacy)?;

@@ -43,6 +43,11 @@ pub enum Endpoint {
     UiMounts,
     UiMount,
     ResultantAcl,
+    OpenApi,
+    Random,
+    Hash,
+    Cors,
+    HostInfo,
     ConfigState,
     HaStatus,
     Version,
@@ -163,6 +168,8 @@ fn lease_rows() -> Vec<Route<Endpoint>> {
 }
 
 fn server_rows() -> Vec<Route<Endpoint>> {
+    const RANDOM: &[&str] = &["bytes", "format", "source"];
+    const HASH: &[&str] = &["algorithm", "format", "input"];
     vec![
         route("seal", WRITE, &[&[]], Endpoint::Seal),
         route("step-down", WRITE, &[&[]], Endpoint::StepDown),
@@ -170,7 +177,15 @@ fn server_rows() -> Vec<Route<Endpoint>> {
         route("rotate", WRITE, &[&[]], Endpoint::Rotate),
         route("internal/ui/mounts", READ, &[&[]], Endpoint::UiMounts),
         route("internal/ui/mounts/{path*}", READ, &[&[]], Endpoint::UiMount),
+        route("internal/specs/openapi", READ, &[&["context", "generic_mount_paths"]], Endpoint::OpenApi),
         route("internal/ui/resultant-acl", READ, &[&[]], Endpoint::ResultantAcl),
+        route("tools/random", WRITE, &[RANDOM], Endpoint::Random),
+        route("tools/random/{source}", WRITE, &[RANDOM], Endpoint::Random),
+        route("tools/random/{source}/{urlbytes}", WRITE, &[RANDOM], Endpoint::Random),
+        route("tools/hash", WRITE, &[HASH], Endpoint::Hash),
+        route("tools/hash/{urlalgorithm}", WRITE, &[HASH], Endpoint::Hash),
+        route("config/cors", CRUD, &[&["allowed_origins", "allowed_headers"]], Endpoint::Cors),
+        route("host-info/?", READ, &[&[]], Endpoint::HostInfo),
         route("config/state/sanitized", READ, &[&[]], Endpoint::ConfigState),
         route("ha-status", READ, &[&[]], Endpoint::HaStatus),
         route("version-history/?", LIST, &[&[]], Endpoint::Version),
@@ -182,8 +197,7 @@ fn server_rows() -> Vec<Route<Endpoint>> {
     ]
 }
 
-/// The table of endpoints, for the documentation.
-#[cfg(test)]
+/// The table of endpoints, for help and documentation.
 pub(crate) fn reference() -> Vec<crate::framework::Row> {
     ROUTER.routes().iter().map(crate::framework::Route::row).collect()
 }
@@ -214,6 +228,6 @@ pub fn special_paths() -> SpecialPaths {
             "step-down",
             "in-flight-req",
         ],
-        unauthenticated: &["internal/ui/mounts", "internal/ui/mounts/*"],
+        unauthenticated: &["internal/specs/openapi", "internal/ui/mounts", "internal/ui/mounts/*"],
     }
 }

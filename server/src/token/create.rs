@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::roles::Role;
 use super::store::{StoredToken, TokenLease};
 use crate::core::active::Active;
-use crate::core::policies::RESPONSE_WRAPPING;
+use crate::core::policies::NOT_ASSIGNABLE;
 use crate::logical::{
     Alias, Auth, Error, Fields, LeaseOptions, Request, Response, TokenEntry, TokenType, TtlRequest,
     calculate_at,
@@ -129,7 +129,7 @@ impl ChildRequest {
     }
 
     /// What needs `sudo` (or a role that grants it).
-    fn check_privileges(&self, sudo: bool) -> Result<(), Error> {
+    fn check_privileges(&self, sudo: bool, through_role: bool) -> Result<(), Error> {
         let needed = |what: &str| Error::bad_request(format!("root or sudo privileges required to {what}"));
         if sudo {
             if self.id.starts_with("s.") {
@@ -143,7 +143,7 @@ impl ChildRequest {
         if !self.id.is_empty() {
             return Err(needed("specify token id"));
         }
-        if self.no_parent {
+        if self.no_parent && !through_role {
             return Err(needed("create orphan token"));
         }
         if !self.period.is_zero() {
@@ -171,28 +171,29 @@ impl ChildRequest {
         sudo: bool,
         role: Option<&Role>,
     ) -> Result<Vec<String>, Error> {
-        if let Some(role) = role {
-            return role.policies(self.policies.as_deref(), parent, self.no_default_policy);
-        }
-        let Some(asked) = self.policies.as_ref().filter(|asked| !asked.is_empty()) else {
+        let asked = self.policies.as_deref().filter(|asked| !asked.is_empty());
+        let mut policies = match (role.filter(|role| role.limits_policies()), asked) {
+            (Some(role), _) => role.policies(asked, parent, self.no_default_policy)?,
             // What the parent has, `default` only if the parent has it.
-            let mut inherited = parent.policies.clone();
-            if self.no_default_policy {
-                inherited.retain(|name| name != "default");
+            (None, None) => parent.policies.clone(),
+            (None, Some(asked)) if sudo => sanitize_policies(asked, !self.no_default_policy),
+            (None, Some(asked)) => {
+                let wanted = sanitize_policies(asked, false);
+                let allowed = sanitize_policies(&parent.policies, false);
+                if wanted.iter().any(|name| !allowed.contains(name)) {
+                    return Err(Error::bad_request("child policies must be subset of parent"));
+                }
+                let has_default = parent.policies.iter().any(|name| name == "default");
+                sanitize_policies(asked, has_default && !self.no_default_policy)
             }
-            return Ok(inherited);
         };
-        let wanted = sanitize_policies(asked, !self.no_default_policy);
-        if !sudo {
-            let allowed = sanitize_policies(&parent.policies, true);
-            if wanted.iter().any(|name| !allowed.contains(name)) {
-                return Err(Error::bad_request("child policies must be subset of parent"));
-            }
-            if !parent.policies.iter().any(|name| name == "default") {
-                return Ok(sanitize_policies(asked, false));
-            }
+        if self.no_default_policy {
+            policies.retain(|name| name != "default");
         }
-        Ok(wanted)
+        if let Some(name) = policies.iter().find(|name| NOT_ASSIGNABLE.contains(&name.as_str())) {
+            return Err(Error::bad_request(format!("cannot assign policy {name:?}")));
+        }
+        Ok(policies)
     }
 }
 
@@ -216,30 +217,38 @@ pub struct Creation<'a> {
 /// 400 with Vault's text for what is not allowed; when storage fails.
 pub async fn create(active: &Active, creation: &Creation<'_>) -> Result<Response, Error> {
     let parent = creation.parent;
-    if parent.num_uses != 0 {
+    if parent.num_uses < 0 {
+        // This request was the token's last.
+        return Err(Error::bad_request("parent token lookup failed: no parent found"));
+    }
+    if parent.num_uses > 0 {
         return Err(Error::bad_request("restricted use token cannot generate child tokens"));
     }
     let asked = ChildRequest::read(creation.request.fields())?;
-    asked.check_privileges(creation.sudo)?;
+    // A role alone says whether its tokens have a parent.
+    let orphan = creation.role.map_or(creation.orphan || asked.no_parent, |role| role.orphan);
+    let explicit_entity = entity_of_alias(active, creation, &asked.entity_alias).await?;
+    asked.check_privileges(creation.sudo, creation.role.is_some())?;
     let policies = asked.final_policies(parent, creation.sudo, creation.role)?;
     let root = policies.iter().any(|name| name == "root");
     if root && !parent.is_root() {
         return Err(Error::bad_request("root tokens may not be created without parent token being root"));
     }
-    let orphan = creation.orphan || asked.no_parent || creation.role.is_some_and(|role| role.orphan);
-    if let Some(name) = policies.iter().find(|name| *name == RESPONSE_WRAPPING) {
-        return Err(Error::bad_request(format!("cannot assign policy {name:?}")));
-    }
-    let mut warnings = missing_policies(active, &policies);
-    if !asked.id.is_empty() {
-        warnings.push(CUSTOM_ID_WARNING.to_owned());
-    }
-    let entity_id = entity_of(active, creation, &asked.entity_alias, orphan).await?;
+    let entity_id = match explicit_entity {
+        Some(id) => id,
+        None if orphan => String::new(),
+        None => parent.entity_id.clone(),
+    };
     let now = Timestamp::now();
+    let mut warnings = Vec::new();
     let life = Life::resolve(active, &asked, creation.role, root, now, &mut warnings)?;
     if root && life.ttl.is_zero() && !parent.ttl.is_zero() {
         return Err(Error::bad_request("expiring root tokens cannot create non-expiring root tokens"));
     }
+    if !asked.id.is_empty() {
+        warnings.push(CUSTOM_ID_WARNING.to_owned());
+    }
+    warnings.extend(missing_policies(active, &policies));
     let num_uses = match creation.role.map_or(0, |role| role.token_num_uses) {
         0 => asked.num_uses,
         limit if asked.num_uses == 0 => limit,
@@ -265,12 +274,13 @@ pub async fn create(active: &Active, creation: &Creation<'_>) -> Result<Response
         period: life.period,
         role: creation.role.map(|role| role.name.clone()).unwrap_or_default(),
         entity_id,
-        // A root token that never ends is bound to nothing.
-        bound_cidrs: creation
-            .role
-            .filter(|_| !life.ttl.is_zero())
-            .map(|role| role.token_bound_cidrs.clone())
-            .unwrap_or_default(),
+        // A root token that never ends is bound to nothing; a child without a role is bound as its parent.
+        bound_cidrs: match creation.role {
+            _ if life.ttl.is_zero() => Vec::new(),
+            Some(role) => role.token_bound_cidrs.clone(),
+            None if orphan => Vec::new(),
+            None => parent.bound_cidrs.clone(),
+        },
         token_type: TokenType::Service,
         ..TokenEntry::default()
     };
@@ -285,15 +295,14 @@ pub async fn create(active: &Active, creation: &Creation<'_>) -> Result<Response
     Ok(Response { auth: Some(auth_of(&token, renewable)), warnings, ..Response::default() })
 }
 
-/// The entity of the new token: that of the alias asked for, else the parent's.
-async fn entity_of(
+/// The entity of the alias that is asked for, if one is.
+async fn entity_of_alias(
     active: &Active,
     creation: &Creation<'_>,
     alias: &str,
-    orphan: bool,
-) -> Result<String, Error> {
+) -> Result<Option<String>, Error> {
     if alias.is_empty() {
-        return Ok(if orphan { String::new() } else { creation.parent.entity_id.clone() });
+        return Ok(None);
     }
     let Some(role) = creation.role else {
         return Err(Error::bad_request("'entity_alias' is only allowed in combination with token role"));
@@ -306,7 +315,7 @@ async fn entity_of(
     if entity.disabled {
         return Err(Error::coded(403, "entity from given entity alias is disabled"));
     }
-    Ok(entity.id.clone())
+    Ok(Some(entity.id.clone()))
 }
 
 /// A token's life as resolved from request, role and mount.
@@ -345,8 +354,9 @@ impl Life {
         };
         both_given("Explicit max TTL", asked.explicit_max_ttl, role_explicit, explicit_max_ttl);
         both_given("Period", asked.period, role_period, period);
-        if root && asked.ttl.is_zero() && period.is_zero() && explicit_max_ttl.is_zero() {
-            return Ok(Self { ttl: Duration::ZERO, explicit_max_ttl, period });
+        if root && asked.ttl.is_zero() && period.is_zero() {
+            // A root token lives for as long as it may, which without a limit is for ever.
+            return Ok(Self { ttl: explicit_max_ttl, explicit_max_ttl, period });
         }
         let request = TtlRequest { role_ttl: asked.ttl, period, explicit_max_ttl, ..TtlRequest::default() };
         let (ttl, capped) = calculate_at(now, default, max, &request)?;

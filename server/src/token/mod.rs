@@ -7,7 +7,6 @@ mod roles;
 mod store;
 
 pub use create::{create_root, sanitize_policies};
-#[cfg(test)]
 pub(crate) use endpoints::reference;
 pub use endpoints::{exists, handle, special_paths};
 #[cfg(test)]

@@ -188,7 +188,14 @@ impl Role {
         shown
     }
 
-    /// The policies of a token made through this role.
+    /// Whether the role has a say in the policies of its tokens.
+    pub fn limits_policies(&self) -> bool {
+        self.has_allowances()
+            || !self.disallowed_policies.is_empty()
+            || !self.disallowed_policies_glob.is_empty()
+    }
+
+    /// The policies of a token made through this role, where it limits them.
     ///
     /// # Errors
     /// 400 when one is asked for that the role does not allow.
@@ -198,43 +205,47 @@ impl Role {
         parent: &TokenEntry,
         no_default: bool,
     ) -> Result<Vec<String>, Error> {
-        let add_default = !no_default && !self.token_no_default_policy;
-        let restricted = !self.allowed_policies.is_empty() || !self.allowed_policies_glob.is_empty();
-        let asked = asked.filter(|asked| !asked.is_empty());
+        let add_default = !no_default && !self.token_no_default_policy && !self.disallows("default");
+        let allowed = sanitize_policies(&self.allowed_policies, add_default);
         let wanted = match asked {
             Some(asked) => sanitize_policies(asked, add_default),
-            None if restricted => sanitize_policies(&self.allowed_policies, add_default),
-            None => sanitize_policies(&parent.policies, false),
+            None if self.has_allowances() => allowed.clone(),
+            None => sanitize_policies(&parent.policies, add_default),
         };
-        for name in wanted.iter().filter(|name| *name != "default") {
-            let within = if restricted {
-                self.allowed_policies.contains(name) || any_glob(&self.allowed_policies_glob, name)
-            } else {
-                self.has_denials() || parent.is_root() || parent.policies.contains(name)
-            };
-            if !within {
-                return Err(Error::bad_request(format!(
-                    "token policies ({wanted:?}) must be subset of the role's allowed policies ({:?}) or glob policies ({:?})",
-                    self.allowed_policies, self.allowed_policies_glob
-                )));
-            }
+        let beyond = |name: &String| !allowed.contains(name) && !any_glob(&self.allowed_policies_glob, name);
+        if asked.is_some() && self.has_allowances() && wanted.iter().any(beyond) {
+            return Err(Error::bad_request(format!(
+                "token policies ({}) must be subset of the role's allowed policies ({}) or glob policies ({})",
+                quoted(&wanted),
+                quoted(&allowed),
+                quoted(&self.allowed_policies_glob)
+            )));
         }
-        for name in &wanted {
-            if self.disallowed_policies.contains(name) || any_glob(&self.disallowed_policies_glob, name) {
-                return Err(Error::bad_request(format!("token policy {name:?} is disallowed by this role")));
-            }
+        if let Some(name) = wanted.iter().find(|name| self.disallows(name)) {
+            return Err(Error::bad_request(format!("token policy {name:?} is disallowed by this role")));
         }
         Ok(wanted)
+    }
+
+    fn has_allowances(&self) -> bool {
+        !self.allowed_policies.is_empty() || !self.allowed_policies_glob.is_empty()
+    }
+
+    fn disallows(&self, name: &str) -> bool {
+        self.disallowed_policies.iter().any(|other| other == name)
+            || any_glob(&self.disallowed_policies_glob, name)
     }
 
     /// Whether a token may be asked for with this alias, in lower case.
     pub fn allows_alias(&self, alias: &str) -> bool {
         any_glob(&self.allowed_entity_aliases, alias)
     }
+}
 
-    fn has_denials(&self) -> bool {
-        !self.disallowed_policies.is_empty() || !self.disallowed_policies_glob.is_empty()
-    }
+/// A list of names as Go's `%q` writes it.
+fn quoted(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    format!("[{}]", names.join(" "))
 }
 
 /// Vault's `\w[\w-.]+\w`, which it looks for anywhere in the text.
@@ -293,8 +304,19 @@ mod tests {
         assert_eq!(role.policies(None, &parent, false).unwrap(), ["a", "b", "default"]);
         assert_eq!(role.policies(Some(&names(&["team-x"])), &parent, true).unwrap(), ["team-x"]);
         assert!(role.policies(Some(&names(&["c"])), &parent, false).is_err());
+        let error = role.policies(Some(&names(&["c"])), &parent, false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "token policies ([\"c\" \"default\"]) must be subset of the role's allowed policies \
+             ([\"a\" \"b\" \"default\"]) or glob policies ([\"team-*\"])"
+        );
         role.disallowed_policies_glob = names(&["team-*"]);
         assert!(role.policies(Some(&names(&["team-x"])), &parent, true).is_err());
+        // Not to add `default` is enough where a role disallows it.
+        role = Role::new("r");
+        role.disallowed_policies = names(&["default"]);
+        assert_eq!(role.policies(Some(&names(&["c"])), &parent, false).unwrap(), ["c"]);
+        assert!(role.policies(Some(&names(&["default"])), &parent, false).is_err());
     }
 
     #[test]

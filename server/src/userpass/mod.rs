@@ -11,7 +11,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use self::user::{NewPassword, User, verify};
-use crate::framework::{Call, FailedLogins, KeyLocks, Route, Router, TOKEN_PARAMETERS, network, route};
+use crate::framework::{Call, FailedLogins, KeyLocks, Route, Router, Row, TOKEN_PARAMETERS, network, route};
 use crate::logical::{
     Alias, Auth, Backend, BackendContext, Error, Object, Operation, Request, Response, SpecialPaths, System,
     View,
@@ -187,9 +187,8 @@ fn check_source(user: &User, request: &Request) -> Result<(), Error> {
     }
 }
 
-/// The table of endpoints, for the documentation.
-#[cfg(test)]
-pub(crate) fn reference() -> Vec<crate::framework::Row> {
+/// The table of endpoints, for help and documentation.
+pub(crate) fn reference() -> Vec<Row> {
     routes().iter().map(Route::row).collect()
 }
 
@@ -213,6 +212,10 @@ fn routes() -> Vec<Route<Endpoint>> {
 
 #[async_trait]
 impl Backend for Userpass {
+    fn endpoints(&self) -> Vec<Row> {
+        reference()
+    }
+
     fn special_paths(&self) -> SpecialPaths {
         SpecialPaths { unauthenticated: &["login/*"], ..SpecialPaths::default() }
     }

@@ -117,3 +117,108 @@ async fn odd_paths_are_answered() {
     assert!(raw(&address, b"nonsense\r\n\r\n").await.contains("400"));
     lab.server.stop().await;
 }
+
+/// Faults of a client that Vault answers with 500 all the same.
+const AS_VAULT: [&str; 1] = ["failed to validate CIDR blocks"];
+
+/// What no client should send gets an answer that says whose fault it is, whatever the endpoint.
+#[tokio::test]
+async fn odd_values_are_refused_and_never_a_failure_of_the_server() {
+    let lab = lab().await;
+    let root = &lab.root;
+    for (mount, kind) in [("kv", "kv"), ("pki", "pki"), ("database", "database")] {
+        root.post(&format!("sys/mounts/{mount}"), json!({ "type": kind })).await.expect(204);
+    }
+    let v2 = json!({"type": "kv", "options": {"version": "2"}});
+    root.post("sys/mounts/secret", v2).await.expect(204);
+    root.post("sys/auth/approle", json!({"type": "approle"})).await.expect(204);
+    root.post("sys/auth/userpass", json!({"type": "userpass"})).await.expect(204);
+    let odd = [
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+        json!("99999999999999999999h"),
+        json!("-5m"),
+        json!([["x"]]),
+        json!({"x": {"y": null}}),
+        json!("\u{0}\u{1}\u{fffd}"),
+        json!("../../etc/passwd"),
+        json!("x".repeat(100_000)),
+    ];
+    let mut wrong = Vec::new();
+    for (path, fields) in [
+        ("auth/token/create", &["ttl", "explicit_max_ttl", "num_uses", "policies", "meta", "period"][..]),
+        ("auth/token/roles/r", &["token_period", "allowed_policies", "token_bound_cidrs", "path_suffix"]),
+        ("auth/approle/role/r", &["token_ttl", "secret_id_ttl", "token_num_uses", "secret_id_bound_cidrs"]),
+        ("auth/userpass/users/u", &["password", "token_ttl", "token_policies"]),
+        ("sys/mounts/kv/tune", &["default_lease_ttl", "max_lease_ttl", "listing_visibility", "options"]),
+        ("sys/policies/acl/p", &["policy"]),
+        ("sys/leases/renew", &["lease_id", "increment"]),
+        ("sys/leases/revoke", &["lease_id", "sync"]),
+        ("sys/tools/random", &["bytes", "format"]),
+        ("secret/data/a", &["data", "options"]),
+        ("secret/metadata/a", &["max_versions", "delete_version_after", "custom_metadata"]),
+        ("secret/destroy/a", &["versions"]),
+        ("database/roles/r", &["default_ttl", "max_ttl", "creation_statements", "db_name"]),
+        ("database/static-roles/r", &["rotation_period", "username"]),
+        ("pki/roles/r", &["ttl", "max_ttl", "key_bits", "allowed_domains", "key_type"]),
+        ("pki/root/generate/internal", &["ttl", "common_name", "key_type", "max_path_length"]),
+    ] {
+        for field in fields {
+            for value in &odd {
+                let answer = root.post(path, json!({ *field: value })).await;
+                let errors = answer.body["errors"].is_array();
+                let fault =
+                    answer.status >= 500 && !AS_VAULT.iter().any(|text| answer.error().contains(text));
+                if fault || answer.status >= 400 && !errors {
+                    wrong.push(format!("{path} {field}={value:.60}: {} {}", answer.status, answer.body));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    lab.server.stop().await;
+}
+
+#[tokio::test]
+async fn deep_and_binary_bodies_are_answered() {
+    let lab = lab().await;
+    let deep = format!("{{\"a\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let binary: Vec<u8> = (0..=255).cycle().take(5000).collect();
+    for body in [deep.into_bytes(), binary, b"\xff\xfe{".to_vec(), b"nul".to_vec(), b"\"text\"".to_vec()] {
+        for path in ["sys/policies/acl/x", "cubbyhole/x", "sys/unseal", "auth/token/create"] {
+            let answer = lab.root.send(lab.root.request("POST", path).body(body.clone())).await;
+            assert_eq!(answer.status, 400, "{path}: {}", answer.body);
+        }
+    }
+    lab.server.stop().await;
+}
+
+/// What a page of another origin may do is for the server to say, before the page asks.
+#[tokio::test]
+async fn pages_of_other_origins_are_told_what_they_may() {
+    let lab = lab().await;
+    let root = &lab.root;
+    let body = json!({"allowed_origins": "http://a.example", "allowed_headers": ["X-Mine"]});
+    root.post("sys/config/cors", body).await.expect(204);
+    let asked = |method: &str, origin: &str| {
+        let request = root.request(method, "sys/seal-status").header("Origin", origin);
+        root.send(request.header("Access-Control-Request-Method", "GET"))
+    };
+    let preflight = asked("OPTIONS", "http://a.example").await.expect(200);
+    assert_eq!(preflight.headers["access-control-allow-origin"], "http://a.example");
+    assert_eq!(preflight.headers["access-control-allow-methods"], "DELETE,GET,OPTIONS,POST,PUT,LIST");
+    assert!(preflight.headers["access-control-allow-headers"].to_str().unwrap().ends_with(",X-Mine"));
+    assert_eq!(preflight.headers["access-control-max-age"], "300");
+    let answer = asked("GET", "http://a.example").await.expect(200);
+    assert_eq!(
+        (&answer.headers["vary"], answer.body["sealed"].as_bool()),
+        (&"Origin".parse().unwrap(), Some(false))
+    );
+    let other = asked("GET", "http://b.example").await.expect(403);
+    assert!(!other.headers.contains_key("access-control-allow-origin"));
+    root.delete("sys/config/cors").await.expect(204);
+    let off = asked("GET", "http://b.example").await.expect(200);
+    assert!(!off.headers.contains_key("access-control-allow-origin"));
+    lab.server.stop().await;
+}

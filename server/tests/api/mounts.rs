@@ -125,3 +125,30 @@ async fn a_moved_mount_keeps_its_data() {
     root.post("sys/remount", json!({"from": "sys", "to": "x"})).await.expect(400);
     lab.server.stop().await;
 }
+
+/// What code is generated from: every endpoint of every mount that the caller can see.
+#[tokio::test]
+async fn the_whole_api_is_one_document() {
+    let lab = lab().await;
+    lab.root.post("sys/mounts/db", json!({"type": "database"})).await.expect(204);
+    lab.root.post("sys/auth/ar", json!({"type": "approle"})).await.expect(204);
+    let document = lab.root.get("sys/internal/specs/openapi").await.expect(200).body;
+    let paths = document["paths"].as_object().unwrap();
+    for path in [
+        "/db/roles/{name}",
+        "/auth/ar/login",
+        "/auth/token/create",
+        "/sys/mounts/{path}",
+        "/cubbyhole/{path}",
+    ] {
+        assert!(paths.contains_key(path), "{path}");
+    }
+    assert_eq!(document["paths"]["/auth/ar/login"]["x-vault-unauthenticated"], true);
+    let generic = lab.root.get("sys/internal/specs/openapi?generic_mount_paths=true").await.expect(200).body;
+    let login = &generic["paths"]["/auth/{approle_mount_path}/login"];
+    assert_eq!(login["parameters"][0]["name"], "approle_mount_path");
+    // Without a token there is what needs none to be seen: nothing here.
+    let nobody = lab.root.with_token("").get("sys/internal/specs/openapi").await.expect(200).body;
+    assert_eq!(nobody["paths"], json!({}));
+    lab.server.stop().await;
+}

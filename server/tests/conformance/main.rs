@@ -1,6 +1,6 @@
 //! What clients of Vault may rely on, checked over HTTP against any server: the embedded one, a real Vault or
 //! OpenBao (`VAULTLAB_VAULT_BIN` names the program), or one that runs already
-//! (`VAULTLAB_CONFORMANCE_ADDR` and `VAULTLAB_CONFORMANCE_TOKEN`; a fresh one, cases leave things behind).
+//! (`VAULTLAB_CONFORMANCE_ADDR` and `VAULTLAB_CONFORMANCE_TOKEN`; a fresh one).
 //!
 //! The cases are the files in `cases/`, requests with the answers to expect; `script.rs` explains their form,
 //! `expect.rs` how answers are compared. Where flavours differ, a case has an answer for each and says why.
@@ -11,6 +11,7 @@ mod databases;
 mod expect;
 mod play;
 mod script;
+mod shared;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;
@@ -66,6 +67,7 @@ areas! { cases:
     pki "pki.txt",
     policies "policies.txt",
     routing "routing.txt",
+    token_policies "token-policies.txt",
     token_roles "token-roles.txt",
     tokens "tokens.txt",
     userpass "userpass.txt",

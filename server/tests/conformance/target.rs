@@ -10,6 +10,7 @@ use vaultlab_server::config::Config;
 
 use super::play::Variables;
 use super::script::Flavour;
+use super::shared::{self, Held};
 use super::support::Client;
 
 /// A server and how to reach it.
@@ -23,6 +24,8 @@ pub struct Target {
     running: Running,
     /// Removed with the target.
     _folder: tempfile::TempDir,
+    /// A server that runs already, held against the other tests.
+    _held: Option<Held>,
 }
 
 /// What is to be stopped.
@@ -39,8 +42,9 @@ impl Target {
             let token =
                 std::env::var("VAULTLAB_CONFORMANCE_TOKEN").expect("VAULTLAB_CONFORMANCE_TOKEN is not set");
             let client = Client::new(address.trim_end_matches('/'), "");
+            let held = shared::take(&client.with_token(&token)).await;
             let variables = Variables::from([("ROOT".to_owned(), token)]);
-            return Self::of(client, Running::Elsewhere, variables, folder()).await;
+            return Self::of(client, Running::Elsewhere, variables, folder(), Some(held)).await;
         }
         let mut target = Self::start_blank().await.expect("a server can be started");
         let init = json!({"secret_shares": 1, "secret_threshold": 1});
@@ -69,7 +73,7 @@ impl Target {
             Ok(program) if !program.is_empty() => program_at(Path::new(&program), folder.path()),
             _ => embedded(folder.path()).await,
         };
-        Some(Self::of(Client::new(&address, ""), running, Variables::new(), folder).await)
+        Some(Self::of(Client::new(&address, ""), running, Variables::new(), folder, None).await)
     }
 
     async fn of(
@@ -77,6 +81,7 @@ impl Target {
         running: Running,
         mut variables: Variables,
         folder: tempfile::TempDir,
+        held: Option<Held>,
     ) -> Self {
         let deadline = Instant::now() + Duration::from_secs(60);
         let request = || client.request("GET", "sys/seal-status").send();
@@ -95,7 +100,7 @@ impl Target {
             _ => Flavour::Current,
         };
         variables.insert("DIR".to_owned(), folder.path().display().to_string());
-        Self { flavour, client, variables, running, _folder: folder }
+        Self { flavour, client, variables, running, _folder: folder, _held: held }
     }
 
     /// Stops what was started.

@@ -161,6 +161,12 @@ fn notes(load: &LoadReport) -> String {
     let mut notes = String::new();
     if let Some(direct) = &load.direct {
         notes += &format!("{name}: {:.2} times the rate of the same statements directly\n", direct.ratio);
+        if let Some(limit) = direct.vault_connections.filter(|limit| *limit < direct.connections) {
+            notes += &format!(
+                "{name}: directly over {} connections, while Vault may open {limit} (max_open_connections)\n",
+                direct.connections
+            );
+        }
     }
     let direct = load.direct.as_ref().map(|direct| &direct.measured);
     for measured in [Some(&load.measured), load.revocations.as_ref(), direct].into_iter().flatten() {

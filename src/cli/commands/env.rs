@@ -10,7 +10,9 @@ pub(super) async fn run(
     format: EnvFormatArg,
     map: &[(String, String)],
 ) -> Result<ExitCode, LabError> {
-    let mut variables = settings.lab()?.running().await?.variables();
+    let running = settings.lab()?.running().await?;
+    let mut variables = running.variables();
+    variables.extend(running.static_variables().await?);
     apply_map(&mut variables, map)?;
     let format = match format {
         _ if settings.printer().is_json() => EnvFormat::Json,

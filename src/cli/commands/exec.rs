@@ -17,9 +17,14 @@ pub(super) async fn run(
 
 pub(super) async fn connect(
     settings: &Settings,
-    role: &str,
+    role: Option<&str>,
+    break_glass: Option<&str>,
     arguments: &[OsString],
 ) -> Result<ExitCode, LabError> {
+    if let Some(database) = break_glass {
+        return Ok(exit_code_of(settings.lab()?.connect_break_glass(database, arguments).await?));
+    }
+    let role = role.unwrap_or_default();
     let running = settings.lab()?.running().await?;
     Ok(exit_code_of(running.connect(role, arguments).await?))
 }

@@ -163,11 +163,15 @@ pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {
             agent::run(&settings(lab), approle.as_deref(), folder.as_deref()).await
         }
         Command::Env { format, map, lab } => env::run(&settings(lab), format, &map).await,
-        Command::Creds { role, lab } => creds::run(&settings(lab), &role).await,
+        Command::Creds { role, break_glass, lab } => {
+            creds::run(&settings(lab), role.as_deref(), break_glass.as_deref()).await
+        }
         Command::Exec { approle, root, roles, map, lab, command } => {
             exec::run(&settings(lab), &ExecOptions { approle, root, roles, map }, &command).await
         }
-        Command::Connect { role, lab, arguments } => exec::connect(&settings(lab), &role, &arguments).await,
+        Command::Connect { role, break_glass, lab, arguments } => {
+            exec::connect(&settings(lab), role.as_deref(), break_glass.as_deref(), &arguments).await
+        }
         Command::Demo { demo: Demo::Rotate { watch, duration, retain, lab } } => {
             demo::rotate(&settings(lab), watch.then_some(duration), retain).await
         }

@@ -44,9 +44,19 @@ fn text(status: &LabStatus) -> String {
         ]);
     }
     let file = status.file.as_ref().map_or("the lab inside the program".into(), |f| f.display().to_string());
-    let next = if status.is_up() { "" } else { "\nNext: vaultlab up\n" };
+    let fixed = match &status.static_roles[..] {
+        [] => String::new(),
+        names => format!("  static    {}\n", names.join(", ")),
+    };
+    let next = match (status.lost, status.is_up()) {
+        (true, _) => {
+            "\nIts folder is lost, and with it the keys and passwords.\n\nNext: vaultlab down --volumes\n"
+        }
+        (false, true) => "",
+        (false, false) => "\nNext: vaultlab up\n",
+    };
     format!(
-        "Lab {} {state}.\n\n{}{}\n  roles     {}\n  AppRoles  {}\n  lab file  {file}\n  folder    {}\n{next}",
+        "Lab {} {state}.\n\n{}{}\n  roles     {}\n{fixed}  AppRoles  {}\n  lab file  {file}\n  folder    {}\n{next}",
         status.lab,
         table(&rows),
         status.keeper.as_ref().map(keeper).unwrap_or_default(),
@@ -86,6 +96,15 @@ fn keeper(keeper: &KeeperRecord) -> String {
         rows.push(match &rotation.error {
             None => vec![format!("  {name}"), format!("root {last}{next}")],
             Some(error) => vec![format!("  ! {name}"), format!("root {last}, last failure: {error}")],
+        });
+    }
+    for (name, fixed) in &keeper.static_roles {
+        let last =
+            fixed.rotated_at.map_or("not looked at yet".into(), |time| format!("rotated at {}", at(time)));
+        let next = fixed.next_at.map(|next| format!(", next at {}", at(next))).unwrap_or_default();
+        rows.push(match &fixed.error {
+            None => vec![format!("  {name}"), format!("static role {last}{next}")],
+            Some(error) => vec![format!("  ! {name}"), format!("static role {last}; {error}")],
         });
     }
     for (name, restart) in &keeper.services {

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use super::{Settings, interrupted};
 use crate::cli::printer::{suggest, table};
-use crate::lab::{Data, Down, Lab, LabError, LabOptions, UpSummary};
+use crate::lab::{Data, DatabaseInfo, Down, Lab, LabError, LabOptions, UpSummary};
 use crate::spec::model::Origin;
 
 pub(super) async fn up(
@@ -39,7 +39,7 @@ fn text(summary: &UpSummary, selector: &str) -> String {
         rows.push(vec![
             format!("  {}", database.name),
             format!("{}:{}/{}", database.host, database.port, database.database),
-            format!("roles {}", database.roles.join(", ")),
+            roles(database),
         ]);
     }
     for approle in &summary.approles {
@@ -47,8 +47,19 @@ fn text(summary: &UpSummary, selector: &str) -> String {
         rows.push(vec![format!("  {}", approle.name), "AppRole".into(), folder.display().to_string()]);
     }
     let role = summary.databases.iter().find_map(|database| database.roles.first());
+    let role = role.or_else(|| summary.databases.iter().find_map(|database| database.static_roles.first()));
     let next = role.map_or("vaultlab status".into(), |role| format!("vaultlab creds {role}"));
     format!("{headline}\n\n{}\nNext: {}\n", table(&rows), suggest(&next, selector))
+}
+
+/// What credentials can be had for in a database.
+fn roles(database: &DatabaseInfo) -> String {
+    let list = |what: &str, names: &[String]| match names {
+        [] => None,
+        names => Some(format!("{what} {}", names.join(", "))),
+    };
+    let both = [list("roles", &database.roles), list("static roles", &database.static_roles)];
+    both.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 pub(super) async fn down(settings: &Settings, volumes: bool) -> Result<ExitCode, LabError> {

@@ -49,9 +49,10 @@ pub struct LedgerEntry {
     pub account: Option<String>,
     /// The lease.
     pub lease_id: Option<String>,
-    /// Seconds the lease has left; negative when Vault could not revoke it in time.
+    /// Seconds the lease has left, or the password of a static role; negative when Vault could not revoke
+    /// it in time.
     pub ttl: Option<i64>,
-    /// When it was issued.
+    /// When it was issued, or the password of a static role set.
     pub issued: Option<Timestamp>,
     /// Who asked for it: `AppRole webapp`, or the display name of the token.
     pub who: Option<String>,
@@ -64,6 +65,10 @@ pub enum LedgerState {
     Live,
     /// An account that was made just now: its lease may still be written.
     New,
+    /// The account of a static role: it stays, and there is no lease to revoke.
+    Static,
+    /// The account of a static role is not there: somebody dropped it.
+    StaticWithoutAccount,
     /// The database does not answer, so nobody knows about the account.
     Unknown,
     /// A lease without an account: somebody dropped it.
@@ -78,6 +83,8 @@ impl LedgerState {
         match self {
             Self::Live => "live",
             Self::New => "new",
+            Self::Static => "static role",
+            Self::StaticWithoutAccount => "static role without account",
             Self::Unknown => "unknown",
             Self::LeaseWithoutAccount => "lease without account",
             Self::AccountWithoutLease => "account without lease",
@@ -130,8 +137,36 @@ impl RunningLab {
             };
             let entries = joined.into_iter().map(|joined| entry(spec, joined, &log));
             ledger.entries.extend(entries);
+            ledger.entries.extend(self.static_entries(spec, accounts.is_some()).await?);
         }
         Ok(ledger)
+    }
+
+    /// The accounts of the static roles of a database; `answers` says whether it can be asked for them.
+    async fn static_entries(&self, spec: &DatabaseSpec, answers: bool) -> Result<Vec<LedgerEntry>, LabError> {
+        let mut entries = Vec::new();
+        for role in &spec.static_roles {
+            let credential = self.vault().static_credential(&spec.mount, &role.name).await?;
+            let state = if answers {
+                let mut database = self.as_superuser(spec).await?;
+                let exists = database.account_exists(&credential.username).await;
+                database.close().await;
+                if exists? { LedgerState::Static } else { LedgerState::StaticWithoutAccount }
+            } else {
+                LedgerState::Unknown
+            };
+            entries.push(LedgerEntry {
+                database: spec.name.clone(),
+                state,
+                role: Some(role.name.clone()),
+                account: Some(credential.username),
+                lease_id: None,
+                ttl: i64::try_from(credential.ttl).ok(),
+                issued: Some(credential.last_vault_rotation),
+                who: None,
+            });
+        }
+        Ok(entries)
     }
 
     async fn accounts_in(&self, spec: &DatabaseSpec) -> Result<Vec<Account>, LabError> {
@@ -199,7 +234,8 @@ impl RunningLab {
     /// there.
     pub async fn revoke_leases(&self, wanted: &str) -> Result<Vec<LedgerEntry>, LabError> {
         let ledger = self.leases().await?;
-        let is_role = self.lab().spec().role(wanted).is_some();
+        let spec = self.lab().spec();
+        let is_role = spec.role(wanted).is_some() || spec.static_role(wanted).is_some();
         let meant = |entry: &&LedgerEntry| {
             let id = entry.lease_id.as_deref().unwrap_or_default();
             !id.is_empty()

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, Mount, MountType,
-    NetworkingConfig, PortBinding,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HostConfig,
+    Mount, MountType, NetworkingConfig, PortBinding,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
@@ -12,10 +12,13 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
 
 use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
 use super::names::{KIND, Labels, Names, SPEC_HASH, digest};
+use super::{BUSY_INTERVAL, BUSY_PATIENCE};
 use crate::service::ServiceKind;
 
 /// Everything a container is made from.
@@ -102,6 +105,10 @@ pub(super) struct Container {
     pub name: String,
     pub labels: Labels,
     pub running: bool,
+    /// Running, with all its processes frozen.
+    pub paused: bool,
+    /// Whether it was ever started.
+    ran: bool,
     pub pid: Option<u32>,
     pub since: Option<Timestamp>,
     /// Exit code and what else is known of its end.
@@ -114,7 +121,7 @@ impl Container {
     fn from(found: ContainerInspectResponse) -> Self {
         let state = found.state.unwrap_or_default();
         let running = state.running.unwrap_or(false);
-        let mut ended = format!("exit code {}", state.exit_code.unwrap_or(-1));
+        let mut ended = exit(state.exit_code.unwrap_or(-1));
         if state.oom_killed == Some(true) {
             ended.push_str(", out of memory");
         }
@@ -129,6 +136,8 @@ impl Container {
             name: found.name.unwrap_or_default().trim_start_matches('/').into(),
             labels: found.config.and_then(|config| config.labels).unwrap_or_default(),
             running,
+            paused: state.paused.unwrap_or(false),
+            ran: state.status != Some(ContainerStateStatusEnum::CREATED),
             pid: state.pid.filter(|pid| running && *pid > 0).and_then(|pid| u32::try_from(pid).ok()),
             since: state.started_at.filter(|_| running).and_then(|at| at.parse().ok()),
             ended,
@@ -136,10 +145,16 @@ impl Container {
         }
     }
 
-    /// Whether it was made from this plan.
+    /// Whether it was made from this plan, to its end: one that never ran may lack its files.
     pub fn fits(&self, plan: &Plan) -> bool {
-        self.labels.get(SPEC_HASH).is_some_and(|hash| *hash == plan.digest())
+        self.ran && self.labels.get(SPEC_HASH).is_some_and(|hash| *hash == plan.digest())
     }
+}
+
+/// An exit code as a shell shows it, with the signal it stands for.
+fn exit(code: i64) -> String {
+    let signal = i32::try_from(code - 128).ok().and_then(|number| Signal::try_from(number).ok());
+    signal.map_or_else(|| format!("exit code {code}"), |signal| format!("exit code {code}, {signal}"))
 }
 
 impl Engine {
@@ -161,7 +176,7 @@ impl Engine {
         Ok(unless_absent(answer)?.map(Container::from))
     }
 
-    /// Makes a container and its files; it does not run yet.
+    /// Makes a container and its files; it does not run yet. One of that name is removed.
     pub(super) async fn create(
         &self,
         plan: &Plan,
@@ -169,9 +184,8 @@ impl Engine {
         host_port: u16,
     ) -> Result<String, DockerError> {
         let name = names.container(&plan.service);
-        let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let made = self.docker.create_container(Some(options), plan.body(names, host_port)).await;
-        let made = made.map_err(DockerError::operation(format!("create the container {name}")))?;
+        let made =
+            Box::pin(self.create_named(&name, plan.body(names, host_port), "create the container")).await?;
         let first = plan.first.files.iter().map(|(path, secret)| (path.as_str(), secret.expose()));
         let files = plan.files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
         let archive = super::archive::of(files.chain(first))
@@ -179,15 +193,56 @@ impl Engine {
         if let Some(archive) = archive {
             let options = UploadToContainerOptionsBuilder::new().path("/").build();
             let body = bollard::body_full(archive.into());
-            let uploaded = self.docker.upload_to_container(&made.id, Some(options), body).await;
+            let uploaded = self.docker.upload_to_container(&made, Some(options), body).await;
             uploaded.map_err(DockerError::operation(format!("write files into the container {name}")))?;
         }
-        Ok(made.id)
+        Ok(made)
     }
 
-    pub(super) async fn start(&self, id: &str, name: &str) -> Result<(), DockerError> {
-        let started = self.docker.start_container(id, None).await;
-        started.map_err(DockerError::operation(format!("start the container {name}")))
+    /// Makes a container of that name. An engine goes on making the one that a program asked it for which
+    /// is dead by now, and tells nobody of it before it is done: it is waited for, and removed.
+    pub(super) async fn create_named(
+        &self,
+        name: &str,
+        body: ContainerCreateBody,
+        operation: &str,
+    ) -> Result<String, DockerError> {
+        let patience = Instant::now() + BUSY_PATIENCE;
+        loop {
+            let options = CreateContainerOptionsBuilder::new().name(name).build();
+            let made = self.docker.create_container(Some(options), body.clone()).await;
+            match made.map_err(DockerError::operation(format!("{operation} {name}"))) {
+                Ok(made) => return Ok(made.id),
+                Err(error) if error.is_conflict() && Instant::now() < patience => {
+                    match self.inspect(name).await? {
+                        Some(container) => self.remove_container(&container.id).await?,
+                        None => tokio::time::sleep(BUSY_INTERVAL).await,
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(super) async fn start(&self, names: &Names, id: &str, name: &str) -> Result<(), DockerError> {
+        let start = || async {
+            let started = self.docker.start_container(id, None).await;
+            started.map_err(DockerError::operation(format!("start the container {name}")))
+        };
+        match start().await {
+            // A program that is dead by now had asked for the lab's network too, and two were made.
+            Err(DockerError::Operation { cause, .. }) if cause.contains("is ambiguous") => {
+                self.remove_double_networks(names).await?;
+                start().await
+            }
+            result => result,
+        }
+    }
+
+    /// Lets the processes of a paused container go on.
+    pub(super) async fn unpause(&self, id: &str) -> Result<(), DockerError> {
+        let unpaused = self.docker.unpause_container(id).await;
+        unpaused.map_err(DockerError::operation(format!("resume the container {id}")))
     }
 
     /// Stops a container in the orderly way its image declares, forcibly after `grace` seconds.

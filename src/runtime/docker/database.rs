@@ -77,7 +77,7 @@ impl DockerRuntime {
                 }
                 let work =
                     self.start_database(spec, &image, &plan, made_from, DataOrigin::Kept, None, deadline);
-                report.step(&step, &title, &[], work).await
+                report.step(&step, &title, &[], Box::pin(work)).await
             }
             Source::Template { superuser } => {
                 let work = async {
@@ -86,7 +86,7 @@ impl DockerRuntime {
                     let (origin, made_from) = (DataOrigin::Template, key.clone());
                     self.start_database(spec, &image, &plan, made_from, origin, Some(&volume), deadline).await
                 };
-                report.step(&step, &title, &[], work).await
+                report.step(&step, &title, &[], Box::pin(work)).await
             }
             Source::Fresh => {
                 let initialise = format!("initialise {name}");
@@ -100,12 +100,12 @@ impl DockerRuntime {
                     Ok::<_, RuntimeError>((Outcome::changed(image.name.clone()), copy))
                 };
                 let title = format!("Initialising {name} with {}", image.name);
-                let copy = report.step(&initialise, &title, &[], work).await?;
+                let copy = report.step(&initialise, &title, &[], Box::pin(work)).await?;
                 if let (Some(copy), Some(build)) = (copy, build) {
                     self.keep_template(name, copy, build, superuser, report).await;
                 }
                 let work = self.start_database(spec, &image, &plan, key, DataOrigin::Fresh, None, deadline);
-                report.step(&step, &title, &[&initialise], work).await
+                report.step(&step, &title, &[&initialise], Box::pin(work)).await
             }
         }
     }
@@ -163,7 +163,8 @@ impl DockerRuntime {
         let probe = AskSql { service: name, engine: spec.engine, database, accounts: vec![superuser] };
         let (mut connection, _) = self.wait_ready(plan, &started, deadline, &probe).await?;
         let target = target(spec, started.port);
-        fill(spec, connection.as_mut(), &target, superuser).await?;
+        let filled = fill(spec, connection.as_mut(), &target, superuser);
+        self.unless_ended(name, &started.id, Box::pin(filled)).await?;
         connection.close().await;
         let copy = match self.copy_frozen(&started.id, DATA).await {
             Ok(copy) => Some(copy),
@@ -211,8 +212,13 @@ impl DockerRuntime {
         };
         let (mut connection, own) =
             self.login(spec, plan, &started, &accounts, template.as_ref(), deadline).await?;
-        let version = connection.version().await.map_err(RuntimeError::database(name))?;
-        if self.ledger.apply_accounts(name, &mut accounts, connection.as_mut(), own).await? {
+        let work = async {
+            let version = connection.version().await.map_err(RuntimeError::database(name))?;
+            let applied = self.ledger.apply_accounts(name, &mut accounts, connection.as_mut(), own).await?;
+            Ok((version, applied))
+        };
+        let (version, applied) = self.unless_ended(name, &started.id, Box::pin(work)).await?;
+        if applied {
             // The template's password opens nothing here any more.
             let origin = self.lab.service(name).join(ORIGIN);
             match std::fs::remove_file(&origin) {
@@ -258,9 +264,13 @@ impl DockerRuntime {
             service: &spec.name,
             engine: spec.engine,
             database: &spec.database,
-            accounts: template.into_iter().chain([&accounts.superuser]).collect(),
+            accounts: template
+                .into_iter()
+                .chain([&accounts.superuser])
+                .chain(&accounts.break_glass)
+                .collect(),
         };
-        let own = probe.accounts.len() - 1;
+        let own = usize::from(template.is_some());
         // One that ran already usually answers at once.
         if started.reused
             && let Probed::Ready((connection, account)) = probe.ask(started.port).await

@@ -12,6 +12,7 @@ mod database;
 mod engine;
 mod error;
 mod facts;
+mod found;
 mod images;
 mod logs;
 mod names;
@@ -24,7 +25,7 @@ mod template;
 mod vault;
 mod volume;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub use context::ContextError;
 pub use engine::Engine;
 pub use error::DockerError;
 pub use facts::{EngineFacts, ImageState, OLDEST_API};
+pub use found::FoundLab;
 pub use images::PullPolicy;
 
 use super::ledger::Ledger;
@@ -47,6 +49,12 @@ use crate::service::{Endpoint, Service};
 use crate::state::{Home, LabDir};
 use images::Image;
 use names::Names;
+
+/// How long an engine may be busy with what a program asked it for that is dead by now.
+const BUSY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Pause between two questions whether it still is.
+const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs the services of one lab as containers.
 #[derive(Debug)]
@@ -143,13 +151,25 @@ impl DockerRuntime {
         Ok(())
     }
 
-    /// Removes everything a service has in the engine.
+    /// Removes everything a service has in the engine. A volume may be held by a container that is on its
+    /// way, because a program asked for it that is dead by now, or by one that is still being removed.
     async fn clear(&self, service: &str) -> Result<(), RuntimeError> {
-        while let Some(container) = self.engine.find(&self.names, service).await? {
-            self.engine.remove_container(&container.id).await?;
+        let patience = Instant::now() + BUSY_PATIENCE;
+        let mut removed = None;
+        loop {
+            while let Some(container) = self.engine.find(&self.names, service).await? {
+                self.engine.remove_container(&container.id).await?;
+                if removed.replace(container.id.clone()) == Some(container.id) {
+                    tokio::time::sleep(BUSY_INTERVAL).await;
+                }
+            }
+            match self.engine.remove_volumes(&self.names, service).await {
+                Err(error) if error.is_conflict() && Instant::now() < patience => {
+                    tokio::time::sleep(BUSY_INTERVAL).await;
+                }
+                result => return Ok(result?),
+            }
         }
-        self.engine.remove_volumes(&self.names, service).await?;
-        Ok(())
     }
 }
 
@@ -173,8 +193,12 @@ impl Runtime for DockerRuntime {
     ) -> Result<Running, RuntimeError> {
         match service {
             Service::Vault(spec) => self.ensure_vault(service, spec, report, deadline).await,
-            Service::Database(spec) => self.ensure_database(service, spec, report, deadline).await,
+            Service::Database(spec) => Box::pin(self.ensure_database(service, spec, report, deadline)).await,
         }
+    }
+
+    async fn found(&self) -> Result<BTreeMap<String, String>, RuntimeError> {
+        Ok(self.engine.services(&self.names).await?)
     }
 
     async fn ended(&self, service: &str) -> RuntimeError {

@@ -44,17 +44,35 @@ impl Engine {
     /// Removes the lab's network. One that still has containers stays; gives whether it is gone.
     pub(super) async fn remove_network(&self, names: &Names) -> Result<bool, DockerError> {
         for id in self.networks(names).await? {
-            let removed = self.docker.remove_network(&id).await;
-            match unless_absent(
-                removed.map_err(DockerError::operation(format!("remove the network {}", names.network()))),
-            ) {
-                Ok(_) => {}
-                // "has active endpoints": another service of the lab is on it.
-                Err(DockerError::Operation { status: Some(403), .. }) => return Ok(false),
-                Err(error) => return Err(error),
+            if !self.remove_network_of(names, &id).await? {
+                return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Leaves one network of the lab: the engine lets several have one name.
+    pub(super) async fn remove_double_networks(&self, names: &Names) -> Result<(), DockerError> {
+        let found = self.networks(names).await?;
+        let mut left = found.len();
+        for id in found {
+            if left > 1 && self.remove_network_of(names, &id).await? {
+                left -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives whether it is gone: one that still has containers stays.
+    async fn remove_network_of(&self, names: &Names, id: &str) -> Result<bool, DockerError> {
+        let removed = self.docker.remove_network(id).await;
+        let operation = format!("remove the network {}", names.network());
+        match unless_absent(removed.map_err(DockerError::operation(operation))) {
+            Ok(_) => Ok(true),
+            // "has active endpoints".
+            Err(DockerError::Operation { status: Some(403), .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn networks(&self, names: &Names) -> Result<Vec<String>, DockerError> {

@@ -20,6 +20,9 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// Pause between two questions whether a container has ended, where one is answered too early.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long after a failure the news may take that the container ended, which is its reason.
+const NEWS: Duration = Duration::from_millis(500);
+
 /// How many log lines an error shows.
 const LOG_LINES: usize = 20;
 
@@ -91,7 +94,7 @@ impl DockerRuntime {
                 None => create.await?,
             };
             drop(hold);
-            match self.engine.start(&id, &self.names.container(service)).await {
+            match self.engine.start(&self.names, &id, &self.names.container(service)).await {
                 Ok(()) => return Ok(Started { id, port: record.port, reused: false }),
                 Err(error) if is_port_taken(&error) => {
                     self.engine.remove_container(&id).await?;
@@ -120,8 +123,11 @@ impl DockerRuntime {
     async fn resume(&self, container: &Container) -> Result<Option<Started>, RuntimeError> {
         let Some(port) = container.port else { return Ok(None) };
         let (id, reused) = (container.id.clone(), container.running);
+        if container.paused {
+            self.engine.unpause(&container.id).await?;
+        }
         if !reused {
-            match self.engine.start(&container.id, &container.name).await {
+            match self.engine.start(&self.names, &container.id, &container.name).await {
                 Ok(()) => {}
                 Err(error) if is_port_taken(&error) || is_network_gone(&error) => return Ok(None),
                 Err(error) => return Err(error.into()),
@@ -207,6 +213,19 @@ impl DockerRuntime {
                 });
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// What became of work on a container that was ready: when that has ended, this is the failure.
+    pub(super) async fn unless_ended<T>(
+        &self,
+        service: &str,
+        id: &str,
+        work: impl Future<Output = Result<T, RuntimeError>>,
+    ) -> Result<T, RuntimeError> {
+        match work.await {
+            Err(error) => Err(tokio::time::timeout(NEWS, self.end_of(service, id)).await.unwrap_or(error)),
+            done => done,
         }
     }
 

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    RemoveImageOptions,
+    CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder, RemoveImageOptions,
 };
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
@@ -82,11 +81,9 @@ impl DockerRuntime {
             host_config: Some(HostConfig { mounts: Some(vec![mount]), ..HostConfig::default() }),
             ..ContainerCreateBody::default()
         };
-        let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let made = self.engine.docker.create_container(Some(options), body).await;
-        let made = made
-            .map_err(DockerError::operation(format!("copy the template {key} into the volume {volume}")))?;
-        Ok(self.engine.remove_container(&made.id).await?)
+        let operation = format!("copy the template {key} into the volume {volume} with the container");
+        let made = Box::pin(self.engine.create_named(&name, body, &operation)).await?;
+        Ok(self.engine.remove_container(&made).await?)
     }
 
     /// Waits until nobody else is making this template. The caller looks again then: it may be there.
@@ -140,8 +137,7 @@ impl DockerRuntime {
         let paused = self.engine.docker.pause_container(container).await;
         paused.map_err(DockerError::operation(format!("pause the container {container}")))?;
         let copied = self.download(container, folder).await;
-        let unpaused = self.engine.docker.unpause_container(container).await;
-        unpaused.map_err(DockerError::operation(format!("resume the container {container}")))?;
+        self.engine.unpause(container).await?;
         copied
     }
 

@@ -10,7 +10,7 @@ use super::names::MADE_FROM;
 use crate::report::{Outcome, Report};
 use crate::runtime::probe::AskHttp;
 use crate::runtime::{DataOrigin, Running, RuntimeError};
-use crate::service::vault::{Places, config};
+use crate::service::vault::{Places, config, remark};
 use crate::service::{Endpoint, Probe, Service, ServiceKind};
 use crate::spec::model::{Flavour, Storage, VaultSpec};
 use crate::state::ServiceRecord;
@@ -64,6 +64,9 @@ impl DockerRuntime {
             let outcome = if started.reused {
                 Outcome::Unchanged
             } else {
+                if let Some(remark) = remark(spec, flavour) {
+                    report.note(remark);
+                }
                 Outcome::changed(format!("{} at {}", running.version, running.endpoint))
             };
             Ok((outcome, running))

@@ -20,17 +20,26 @@ const NOT_COPIED: &[&str] = &["postmaster.pid", "postmaster.opts"];
 const COPIED_EMPTY: &[&str] =
     &["pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"];
 
+/// A copy that was begun, and only lacks the log.
+pub(super) struct Backup {
+    connection: Box<dyn Database>,
+    pack: Pack,
+    /// What the server calls the end of a backup.
+    end: &'static str,
+}
+
 impl PostgresProgram {
-    /// Writes the data of the running server to `archive`, as
+    /// Begins to write the data of the running server to `archive`, as
     /// <https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-LOWLEVEL-BASE-BACKUP>
-    /// says. `connection` is the superuser's.
-    pub async fn back_up(
+    /// says. `connection` is the superuser's, and busy until the [end](Backup::finish); others may
+    /// change whatever they like meanwhile.
+    pub async fn begin_backup(
         &self,
         service: &str,
-        connection: &mut dyn Database,
+        mut connection: Box<dyn Database>,
         data: &Path,
         archive: &Path,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<Backup, RuntimeError> {
         let failed = || RuntimeError::database(service);
         let write = || folder(service, "write", archive);
         // Renamed, and without the exclusive mode, since 15.
@@ -42,12 +51,21 @@ impl PostgresProgram {
         connection.scalar(&format!("SELECT {begin}::text")).await.map_err(failed())?;
         let mut pack = Pack::begin(archive, data).map_err(write())?;
         let pack = blocking(move || pack.add(&in_copy).map(|()| pack)).await.map_err(write())?;
+        Ok(Backup { connection, pack, end })
+    }
+}
+
+impl Backup {
+    /// Ends the backup: the copy is of the data as it is now.
+    pub async fn finish(self, service: &str, archive: &Path) -> Result<(), RuntimeError> {
+        let Self { mut connection, mut pack, end } = self;
         let sql = format!("SELECT pg_walfile_name(lsn) || ' ' || labelfile FROM {end}");
-        let told = connection.scalar(&sql).await.map_err(failed())?.unwrap_or_default();
+        let told = connection.scalar(&sql).await.map_err(RuntimeError::database(service))?;
+        connection.close().await;
         let finish = move || {
+            let told = told.unwrap_or_default();
             let (last, label) = told.split_once(' ').unwrap_or_default();
             let first = first_segment(label);
-            let mut pack = pack;
             pack.add(&|path| match path.strip_prefix(LOG) {
                 // Segments after the last one are only kept to be written over.
                 Ok(name) => name.to_str().is_some_and(|name| (first..=last).contains(&name)),
@@ -56,7 +74,7 @@ impl PostgresProgram {
             pack.add_file("backup_label", label.as_bytes())?;
             pack.finish()
         };
-        blocking(finish).await.map_err(write())
+        blocking(finish).await.map_err(folder(service, "write", archive))
     }
 }
 

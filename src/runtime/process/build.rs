@@ -17,7 +17,7 @@ use super::start::{LOG_LINES, Start};
 use super::stop::clear_leftovers;
 use super::template::{Build, Pack};
 use super::{Places, ProcessRuntime};
-use crate::database::{Database, Target};
+use crate::database::{self, Database, Target};
 use crate::runtime::ledger::{self, fresh, superuser};
 use crate::runtime::origin::Origin;
 use crate::runtime::{RuntimeError, folder};
@@ -90,7 +90,11 @@ impl ProcessRuntime {
             drop((remove_folder(name, &data), fs::remove_file(&log)));
             return Err(error);
         }
-        fs::remove_file(&log).map_err(folder(name, "remove", &log))?;
+        match fs::remove_file(&log) {
+            // MariaDB's data is made by its first start.
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(folder(name, "remove", &log)(e))?,
+            _ => {}
+        }
         Origin::new(key, superuser).save(&places.root)?;
         let unfilled = places.root.join(UNFILLED);
         fs::write(&unfilled, "").map_err(folder(name, "write", &unfilled))?;
@@ -162,32 +166,46 @@ impl ProcessRuntime {
         let (places, templates) = (self.places(name), self.home.templates());
         let origin =
             Origin::load(&places.root)?.ok_or_else(|| RuntimeError::AccountsLost { service: name.into() })?;
-        let filled =
-            fill(spec, program, started.connection.as_mut(), started.record.port, &origin.superuser).await;
+        let build = Build::begin(&templates).map_err(folder(name, "create a folder in", &templates))?;
+        origin.save(build.path())?;
+        let archive = build.archive();
+        let port = started.record.port;
+        let fill = fill(spec, program, started.connection.as_mut(), port, &origin.superuser);
+        let filled = match program {
+            DatabaseProgram::Postgres(postgres) => {
+                let target = Target {
+                    engine: spec.engine,
+                    endpoint: Endpoint::loopback(port),
+                    database: program.first_database().into(),
+                };
+                let copy = async {
+                    let connection = database::connect(&target, &origin.superuser)
+                        .await
+                        .map_err(RuntimeError::database(name))?;
+                    postgres.begin_backup(name, connection, &places.data, &archive).await
+                };
+                // Most of the copy is there when the last row is.
+                match tokio::try_join!(fill, copy) {
+                    Ok(((), backup)) => backup.finish(name, &archive).await,
+                    Err(error) => Err(error),
+                }
+            }
+            DatabaseProgram::Mysql(_) => fill.await,
+        };
         // A server that died meanwhile says more than the connection that broke.
         filled.map_err(|error| {
             self.ended(&started.wait(name, &places.log, restart.deadline)).unwrap_or(error)
         })?;
-
-        let build = Build::begin(&templates).map_err(folder(name, "create a folder in", &templates))?;
-        origin.save(build.path())?;
-        let archive = build.archive();
-        let started = match program {
-            DatabaseProgram::Postgres(program) => {
-                let connection = started.connection.as_mut();
-                program.back_up(name, connection, &places.data, &archive).await?;
-                started
-            }
-            DatabaseProgram::Mysql(_) => {
-                // Its files are only good when it has ended.
-                started.connection.close().await;
-                self.stop_service(name, restart.deadline - Instant::now()).await?;
-                let (from, to) = (places.data.clone(), archive.clone());
-                blocking(move || pack_all(&from, &to)).await.map_err(folder(name, "write", &archive))?;
-                let launch = |port| self.launch_database(name, program, port, user, &[]);
-                self.start_database(spec, &[&origin.superuser], &spec.database, restart, launch).await?
-            }
-        };
+        if let DatabaseProgram::Mysql(_) = program {
+            // Its files are only good when it has ended.
+            started.connection.close().await;
+            self.stop_service(name, restart.deadline - Instant::now()).await?;
+            let (from, to) = (places.data.clone(), archive.clone());
+            blocking(move || pack_all(&from, &to)).await.map_err(folder(name, "write", &archive))?;
+            let launch = |port| self.launch_database(name, program, port, user, &[]);
+            started =
+                self.start_database(spec, &[&origin.superuser], &spec.database, restart, launch).await?;
+        }
         build.keep(key).map_err(folder(name, "rename the new template to", &templates.join(key)))?;
         Ok(started)
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::engine::DatabaseProgram;
 use super::identity::Identity;
-use super::spawn::{Launch, RunAs, make_passable};
+use super::spawn::{Launch, RunAs, make_way};
 use super::start::{PortWish, Start, Wait, ended_is_none};
 use super::stop::{clear_leftovers, remove_stale_pid_file};
 use super::template;
@@ -77,9 +77,11 @@ impl ProcessRuntime {
         let program = DatabaseProgram::find(&self.programs, spec).await?;
         let user = RunAs::for_kind(Service::Database(spec.clone()).kind());
         let key = origin::key(spec, &program.product(), &program.flags());
-        for passable in [self.lab.services(), &places.root] {
-            make_passable(passable).map_err(folder(name, "create the folder", passable))?;
-        }
+        make_way(self.lab.services(), &places.root).map_err(folder(
+            name,
+            "create the folder",
+            &places.root,
+        ))?;
 
         let mut after = Vec::new();
         let initialise = format!("initialise {name}");
@@ -303,10 +305,12 @@ fn warn_if_changed(spec: &DatabaseSpec, made_of: Option<&str>, report: &Report) 
     }
 }
 
-/// The superusers that may hold, the lab's own last. Until the lab's own passwords are known to be set,
+/// The superusers that may hold, the lab's own last; after it, where there is one, the account that is
+/// kept for the case that somebody changed the superuser's password. Until the lab's own passwords are known to be set,
 /// the template's may still hold: that is the likelier one right after the copy.
 fn known<'a>(accounts: &'a DatabaseAccounts, template: Option<&'a Credentials>) -> Vec<&'a Credentials> {
-    template.filter(|_| !accounts.applied).into_iter().chain([&accounts.superuser]).collect()
+    let template = template.filter(|_| !accounts.applied);
+    template.into_iter().chain([&accounts.superuser]).chain(&accounts.break_glass).collect()
 }
 
 fn ask<'a>(spec: &'a DatabaseSpec, database: &'a str, accounts: &[&'a Credentials]) -> AskSql<'a> {

@@ -1,7 +1,7 @@
 //! Database servers as programs of this host: making their data, and starting them on it.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -122,10 +122,11 @@ impl DatabaseProgram {
         superuser: &Credentials,
         user: &RunAs,
     ) -> Result<Option<PathBuf>, RuntimeError> {
-        let Self::Mysql(_) = self else { return Ok(None) };
+        let Self::Mysql(program) = self else { return Ok(None) };
         let path = scratch.join("first.sql");
-        let sql = MysqlProgram::first_sql(superuser);
-        user.write_file(&path, sql.as_bytes()).map_err(folder(service, "write", &path))?;
+        let mut sql = program.system_tables_sql(service)?;
+        sql.extend(MysqlProgram::first_sql(superuser).into_bytes());
+        user.write_file(&path, &sql).map_err(folder(service, "write", &path))?;
         Ok(Some(path))
     }
 
@@ -150,6 +151,10 @@ impl DatabaseProgram {
                 let mut args = program.server_args(data);
                 args.extend([format!("--port={port}").into(), "--bind-address=127.0.0.1".into()]);
                 args.extend(first.iter().map(|file| with_path("--init-file=", file)));
+                if !first.is_empty() && program.system_tables().is_some() {
+                    // The tables of the grants are only made by that file, which turns them on.
+                    args.push("--skip-grant-tables".into());
+                }
                 args
             }
         };
@@ -217,7 +222,7 @@ impl PostgresProgram {
         args.push(format!("--username={}", to.superuser.username).into());
         args.push(with_path("--pwfile=", &password));
         args.push(with_path("--pgdata=", to.data));
-        let result = run(&self.initdb, args, None, to).await;
+        let result = run(&self.initdb, args, to).await;
         fs::remove_file(&password).map_err(folder(to.service, "remove", &password))?;
         result
     }
@@ -241,30 +246,32 @@ impl MysqlProgram {
         if !self.mariadb {
             let mut args = self.server_args(to.data);
             args.push("--initialize-insecure".into());
-            return run(&self.server, args, None, to).await;
+            return run(&self.server, args, to).await;
         }
-        let Some(tables) = self.system_tables() else {
-            return self.install_db(to).await;
-        };
-        // What `mariadb-install-db` does, without the help texts and the `sys` schema, which take
-        // most of its time.
-        let script = to.scratch.join("bootstrap.sql");
+        if self.system_tables().is_some() { Ok(()) } else { self.install_db(to).await }
+    }
+
+    /// What makes MariaDB's system tables in an empty folder, for the first start to run: what
+    /// `mariadb-install-db` does, without the help texts and the `sys` schema, which take most of its
+    /// time, and without a server of its own (`--bootstrap`), whose end often takes a second.
+    /// Empty where [`Self::initialise`] makes them.
+    fn system_tables_sql(&self, service: &str) -> Result<Vec<u8>, RuntimeError> {
+        let Some(tables) = self.system_tables() else { return Ok(Vec::new()) };
         let mut sql = b"CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n".to_vec();
         for file in tables {
-            sql.extend(fs::read(&file).map_err(folder(to.service, "read", &file))?);
+            sql.extend(fs::read(&file).map_err(folder(service, "read", &file))?);
             sql.push(b'\n');
         }
-        fs::write(&script, sql).map_err(folder(to.service, "write", &script))?;
-        let input = File::open(&script).map_err(folder(to.service, "read", &script))?;
-        let mut args = self.server_args(to.data);
-        args.extend(["--bootstrap".into(), "--enforce-storage-engine=".into()]);
-        run(&self.server, args, Some(input), to).await?;
-        fs::remove_file(&script).map_err(folder(to.service, "remove", &script))
+        sql.extend(b"FLUSH PRIVILEGES;\n");
+        Ok(sql)
     }
 
     /// The SQL files with which MariaDB makes its system tables, where the distribution has them:
     /// named after MySQL up to 10.x, after MariaDB since.
     fn system_tables(&self) -> Option<[PathBuf; 2]> {
+        if !self.mariadb {
+            return None;
+        }
         let prefix = self.server.parent()?.parent()?;
         ["share/mysql", "share/mariadb", "share"].iter().map(|share| prefix.join(share)).find_map(|share| {
             ["mariadb", "mysql"].iter().find_map(|name| {
@@ -290,7 +297,7 @@ impl MysqlProgram {
         let mut args: Vec<OsString> = vec!["--no-defaults".into(), with_path("--datadir=", to.data)];
         args.extend(["--auth-root-authentication-method=normal".into(), "--skip-test-db".into()]);
         args.extend(self.options().into_iter().map(OsString::from));
-        run(&script, args, None, to).await
+        run(&script, args, to).await
     }
 
     /// SQL, a statement a line, that gives `root` of the loopback its password before the server
@@ -306,12 +313,7 @@ impl MysqlProgram {
     }
 }
 
-async fn run(
-    program: &Path,
-    args: Vec<OsString>,
-    input: Option<File>,
-    to: &Initialise<'_>,
-) -> Result<(), RuntimeError> {
+async fn run(program: &Path, args: Vec<OsString>, to: &Initialise<'_>) -> Result<(), RuntimeError> {
     let launch = Launch {
         program: program.into(),
         args,
@@ -319,7 +321,7 @@ async fn run(
         folder: to.data.into(),
         user: to.user.clone(),
     };
-    let (status, output) = launch.run(input, to.log).await.map_err(|source| RuntimeError::Process {
+    let (status, output) = launch.run(to.log).await.map_err(|source| RuntimeError::Process {
         service: to.service.into(),
         operation: "start",
         program: program.display().to_string(),

@@ -84,10 +84,16 @@ impl RunAs {
 }
 
 /// Makes a folder that other users may pass through but not list.
-pub(super) fn make_passable(path: &Path) -> std::io::Result<()> {
+fn make_passable(path: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o711).create(path)?;
     // The mode above is cut by the umask.
     fs::set_permissions(path, fs::Permissions::from_mode(0o711))
+}
+
+/// Makes the folders that lead to a service's own passable: that of all labs, which a lab in containers
+/// makes for itself alone, the lab's, and the service's.
+pub(super) fn make_way(lab: &Path, service: &Path) -> std::io::Result<()> {
+    lab.parent().into_iter().chain([lab, service]).try_for_each(make_passable)
 }
 
 /// A program with everything needed to start it.
@@ -138,11 +144,11 @@ impl Launch {
 
     /// Runs it to its end and gives its exit status and the lines it wrote. It is killed when the
     /// future is dropped.
-    pub async fn run(&self, input: Option<File>, log: &Path) -> std::io::Result<(ExitStatus, Vec<String>)> {
+    pub async fn run(&self, log: &Path) -> std::io::Result<(ExitStatus, Vec<String>)> {
         let output = open_log(log)?;
         let from = output.metadata()?.len();
         let mut command = self.command()?;
-        command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(output.try_clone()?).stderr(output);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = CommandWrap::from(command).wrap(ProcessSession).spawn()?;
         let mut child = KillOnDrop(child);
         loop {
@@ -207,11 +213,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_way_to_a_service_is_passable_though_it_was_made_private() {
+        let (_dir, folder) = folder();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        let (lab, service) = (folder.join("lab"), folder.join("lab/vault"));
+        make_way(&lab, &service).unwrap();
+        for passed in [&folder, &lab, &service] {
+            assert_eq!(fs::metadata(passed).unwrap().permissions().mode() & 0o777, 0o711, "{passed:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_program_gets_a_clean_environment_and_its_output_is_kept_private() {
         let (dir, folder) = folder();
         let log = dir.path().join("log");
-        let (status, lines) = launch("env; exit 3", &folder).run(None, &log).await.unwrap();
+        let (status, lines) = launch("env; exit 3", &folder).run(&log).await.unwrap();
         assert_eq!(describe(status), "exit status 3");
         let allowed =
             ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "EXTRA", "PWD", "OLDPWD", "SHLVL", "_"];
@@ -230,7 +247,7 @@ mod tests {
         let marker = dir.path().join("marker");
         let script = format!("touch {0}; sleep 30", marker.display());
         let launch = launch(&script, &folder);
-        let run = launch.run(None, &log);
+        let run = launch.run(&log);
         tokio::select! {
             _ = run => panic!("it ended"),
             () = async { while !marker.exists() { tokio::time::sleep(POLL).await } } => {}

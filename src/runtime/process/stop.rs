@@ -18,6 +18,9 @@ use crate::state::ServiceRecord;
 /// How long a process may take to end once it was killed.
 const KILLED: Duration = Duration::from_secs(5);
 
+/// How long a process whose data is removed may take to end by itself.
+const REMOVED: Duration = Duration::from_millis(200);
+
 impl ProcessRuntime {
     pub(super) async fn stop_service(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
         let mut stopped = false;
@@ -85,8 +88,8 @@ impl ProcessRuntime {
     }
 
     pub(super) async fn remove_service(&self, service: &str) -> Result<(), RuntimeError> {
-        // Its data goes anyway: nothing is gained by waiting long.
-        self.stop_service(service, Duration::from_secs(3)).await?;
+        // Its data goes anyway: nothing is gained by an orderly end.
+        self.stop_service(service, REMOVED).await?;
         let places = self.places(service);
         clear_leftovers(service, &places.data).await?;
         match fs::remove_dir_all(&places.root) {

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::identity::Identity;
 use super::programs::{Programs, VaultProgram};
-use super::spawn::{Launch, RunAs, make_passable};
+use super::spawn::{Launch, RunAs, make_way};
 use super::start::{PortWish, Start, Wait};
 use super::{Places, ProcessRuntime};
 use crate::report::{Outcome, Report};
 use crate::runtime::folder;
 use crate::runtime::probe::AskHttp;
 use crate::runtime::{DataOrigin, Running, RuntimeError};
-use crate::service::vault::{Places as ConfigPlaces, config};
+use crate::service::vault::{Places as ConfigPlaces, config, remark};
 use crate::service::{Endpoint, Probe, Service, ServiceKind};
 use crate::spec::model::{Flavour, Storage, VaultSpec};
 use crate::state::ServiceRecord;
@@ -71,6 +71,9 @@ impl ProcessRuntime {
                     report.note(format!("{name} is started again, for its configuration has changed"));
                     self.stop_service(name, Duration::from_secs(10)).await?;
                 }
+            }
+            if let Some(remark) = remark(spec, program.flavour) {
+                report.note(remark);
             }
             let (record, data) = self.start_vault(name, spec, &program, earlier, path, deadline).await?;
             let running = running(name, &record, &program, &places, false, data);
@@ -137,9 +140,11 @@ impl ProcessRuntime {
     ) -> Result<(ServiceRecord, DataOrigin), RuntimeError> {
         let places = self.places(name);
         let user = RunAs::for_kind(ServiceKind::Vault);
-        for passable in [self.lab.services(), &places.root] {
-            make_passable(passable).map_err(folder(name, "create the folder", passable))?;
-        }
+        make_way(self.lab.services(), &places.root).map_err(folder(
+            name,
+            "create the folder",
+            &places.root,
+        ))?;
         let kept = places.data.is_dir() && spec.storage != Storage::Inmem;
         for own in [&places.data, &places.log_folder, &storage_folder(&places, spec)] {
             user.make_folder(own).map_err(folder(name, "create the folder", own))?;

@@ -1,6 +1,5 @@
 //! Policies and AppRoles.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Input, SYSTEM_MAX_TTL, check_unique, declared, lookup, ttl_pair};
@@ -8,8 +7,8 @@ use crate::spec::decode::{At, Problems, did_you_mean};
 use crate::spec::diagnostic::{Diagnostic, Place};
 use crate::spec::files::Content;
 use crate::spec::load::Node;
-use crate::spec::model::{AppRoleSpec, Delivery, PolicySpec};
-use crate::spec::wire::{AppRole, Deliver, LabFile, Policy};
+use crate::spec::model::{AppRoleSpec, PolicySpec};
+use crate::spec::wire::{AppRole, LabFile, Policy};
 
 /// Policies that a lab file cannot write: Vault's own `root` and one for wrapping tokens, and the one
 /// of the lab's keeper.
@@ -105,7 +104,7 @@ pub(super) fn approles(
 ) -> Vec<AppRoleSpec> {
     let declared = declared(root, "policies");
     let approles = file.approles.iter().map(|given| approle(given, &declared, input, problems)).collect();
-    check_delivery(file, input, problems);
+    super::delivery::check(file, input, problems);
     approles
 }
 
@@ -142,7 +141,11 @@ fn approle(
         token_max_ttl,
         secret_id_ttl: given.secret_id_ttl.as_ref().map_or(SECRET_ID_TTL, |ttl| ttl.value.0),
         secret_id_num_uses: given.secret_id_num_uses.as_ref().map_or(0, |uses| uses.value.0),
-        deliver: given.deliver.as_ref().map_or(Delivery::LabState, |to| deliver(to, input)),
+        deliver: given
+            .deliver
+            .as_ref()
+            .map(|to| super::delivery::resolve(to, input, problems))
+            .unwrap_or_default(),
     }
 }
 
@@ -155,30 +158,5 @@ fn check_policy(policy: &At<String>, declared: &[At<String>], problems: &mut Pro
         && let Err(help) = lookup(name, declared, "policies")
     {
         problems.add_help(policy.place, format!("the policy `{name}` is not declared"), help);
-    }
-}
-
-fn deliver(given: &Deliver, input: &Input<'_>) -> Delivery {
-    let output = |name: &At<String>| input.files.output(&name.value);
-    match (output(&given.role_id), output(&given.secret_id)) {
-        (Some(role_id), Some(secret_id)) => Delivery::Files { role_id, secret_id },
-        _ => Delivery::LabState,
-    }
-}
-
-/// Notes files that would be written over: by one another, or in place of a folder.
-fn check_delivery(file: &LabFile, input: &Input<'_>, problems: &mut Problems<'_>) {
-    let delivers = file.approles.iter().filter_map(|approle| approle.deliver.as_ref());
-    let mut taken: Vec<(PathBuf, usize)> = Vec::new();
-    for name in delivers.flat_map(|deliver| [&deliver.role_id, &deliver.secret_id]) {
-        let Some(path) = input.files.output(&name.value) else { continue };
-        if let Some((_, line)) = taken.iter().find(|(other, _)| *other == path) {
-            let message = format!("two files are delivered to `{}`", name.value);
-            problems.add_help(name.place, message, format!("the other is on line {line}"));
-        } else if path.is_dir() || name.value.ends_with('/') {
-            let message = format!("`{}` is a folder, not a file", name.value);
-            problems.add_help(name.place, message, "name the file in it too");
-        }
-        taken.push((path, name.place.line));
     }
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::sql::{Use, role_statements, script};
 use super::{Input, declared, lookup, port, ttl_pair};
-use crate::spec::decode::Problems;
+use crate::spec::decode::{At, Problems};
 use crate::spec::load::Node;
 use crate::spec::model::{
-    ADMIN_USER, DatabaseSpec, Engine, MysqlFlavour, Proof, RoleSpec, RootRotation, SqlText,
+    ADMIN_USER, DatabaseSpec, Engine, MysqlFlavour, Proof, RoleSpec, RootRotation, SqlText, StaticRoleSpec,
 };
 use crate::spec::names;
-use crate::spec::wire::{Database, LabFile, Role, Rotation};
+use crate::spec::wire::{self, Database, LabFile, Role, Rotation, StaticRole};
 
 /// What the account `vault` may do where the lab file says nothing.
 ///
@@ -31,6 +31,10 @@ GRANT ALL PRIVILEGES ON `{{database}}`.* TO '{{name}}'@'%' WITH GRANT OPTION;
 
 const DEFAULT_TTL: Duration = Duration::from_hours(1);
 const MAX_TTL: Duration = Duration::from_hours(24);
+const ROTATION_PERIOD: Duration = Duration::from_hours(24);
+
+/// Vault looks for due rotations that often.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(5);
 const SHORTEST_ROTATION: Duration = Duration::from_secs(1);
 
 /// The databases, still without their roles.
@@ -81,17 +85,19 @@ fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) ->
         image: given.image.as_ref().map(|image| image.value.0.clone()),
         port: port(given.port.as_ref()),
         mount: given.mount.as_ref().map_or("database", |mount| &mount.value.0).to_owned(),
-        admin: admin.map(|sql| filled_in(&sql, &database))?,
+        admin: admin.map(|sql| filled_in(&sql, ADMIN_USER, &database))?,
         database,
         schema,
         seed,
         roles: Vec::new(),
+        static_roles: Vec::new(),
+        break_glass: given.break_glass.is_some_and(|switch| switch.0),
         root_rotation: rotation(given, problems),
     })
 }
 
-fn filled_in(sql: &SqlText, database: &str) -> SqlText {
-    let text = sql.text.replace("{{name}}", ADMIN_USER).replace("{{database}}", database);
+fn filled_in(sql: &SqlText, account: &str, database: &str) -> SqlText {
+    let text = sql.text.replace("{{name}}", account).replace("{{database}}", database);
     SqlText { origin: sql.origin.clone(), text }
 }
 
@@ -122,9 +128,7 @@ pub(super) fn resolve_roles(
     let declared = declared(root, "databases");
     for given in &file.roles {
         let wanted = &given.database;
-        if let Err(help) = lookup(&wanted.value, &declared, "databases") {
-            problems.add_help(wanted.place, format!("there is no database `{}`", wanted.value), help);
-        }
+        check_database(wanted, &declared, problems);
         let database = databases.iter_mut().find(|database| database.name == wanted.value);
         // The engine only decides how comments look; without one the other checks still hold.
         let engine = database.as_ref().map_or(Engine::Postgres, |database| database.engine);
@@ -133,6 +137,84 @@ pub(super) fn resolve_roles(
             database.roles.push(role);
         }
     }
+}
+
+fn check_database(wanted: &At<String>, declared: &[At<String>], problems: &mut Problems<'_>) {
+    if let Err(help) = lookup(&wanted.value, declared, "databases") {
+        problems.add_help(wanted.place, format!("there is no database `{}`", wanted.value), help);
+    }
+}
+
+/// Reads the static roles and puts each into its database.
+pub(super) fn resolve_static_roles(
+    file: &LabFile,
+    root: &Node,
+    input: &Input<'_>,
+    databases: &mut [DatabaseSpec],
+    problems: &mut Problems<'_>,
+) {
+    let declared = declared(root, "databases");
+    for given in &file.static_roles {
+        let wanted = &given.database;
+        check_database(wanted, &declared, problems);
+        let Some(database) = databases.iter_mut().find(|database| database.name == wanted.value) else {
+            continue;
+        };
+        if let Some(other) =
+            database.static_roles.iter().find(|other| other.username == given.username.value.0)
+        {
+            let message = format!("two static roles have the account `{}`", other.username);
+            let help = format!("the other is `{}`; each would replace the other's password", other.name);
+            problems.add_help(given.username.place, message, help);
+        }
+        if let Some(role) = static_role(given, database, input, problems) {
+            database.static_roles.push(role);
+        }
+    }
+}
+
+fn static_role(
+    given: &StaticRole,
+    database: &DatabaseSpec,
+    input: &Input<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<StaticRoleSpec> {
+    let rotation_period = match &given.rotation_period {
+        None => ROTATION_PERIOD,
+        Some(period) => {
+            if period.value.0 < SHORTEST_PERIOD {
+                let message = "Vault does not rotate a static role more often than every 5 seconds";
+                problems.add_help(period.place, message, "write 5s or more");
+            }
+            period.value.0
+        }
+    };
+    let username = given.username.value.0.clone();
+    let grants = match &given.grants {
+        Some(sql) => {
+            Some(filled_in(&script(sql, database.engine, input, problems)?, &username, &database.database))
+        }
+        None => None,
+    };
+    let rotation_statements = match &given.rotation_statements {
+        Some(sql) => Some(role_statements(sql, Use::Rotate, database.engine, input, problems)?),
+        None => None,
+    };
+    Some(StaticRoleSpec {
+        name: given.name.value.0.clone(),
+        username,
+        rotation_period,
+        grants,
+        rotation_statements,
+        proof: proof(given.proof.as_ref()),
+    })
+}
+
+fn proof(given: Option<&wire::Proof>) -> Proof {
+    given.map_or_else(Proof::default, |proof| Proof {
+        allows: proof.allows.clone(),
+        refuses: proof.refuses.clone(),
+    })
 }
 
 fn role(given: &Role, engine: Engine, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<RoleSpec> {
@@ -151,10 +233,6 @@ fn role(given: &Role, engine: Engine, input: &Input<'_>, problems: &mut Problems
     let renew_statements = optional(&given.renew_statements, Use::Renew);
     let rollback_statements = optional(&given.rollback_statements, Use::Revoke);
     let creation = role_statements(&given.creation_statements, Use::Create, engine, input, problems);
-    let proof = given.proof.as_ref().map_or_else(Proof::default, |proof| Proof {
-        allows: proof.allows.clone(),
-        refuses: proof.refuses.clone(),
-    });
     Some(RoleSpec {
         name: given.name.value.0.clone(),
         creation_statements: creation?,
@@ -163,6 +241,6 @@ fn role(given: &Role, engine: Engine, input: &Input<'_>, problems: &mut Problems
         rollback_statements: rollback_statements?,
         default_ttl,
         max_ttl,
-        proof,
+        proof: proof(given.proof.as_ref()),
     })
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod databases;
+mod delivery;
 mod sql;
 
 use std::collections::{BTreeMap, HashMap};
@@ -70,20 +71,21 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
 
     let name = lab_name(file.name.as_ref(), input, problems);
     let vault = vault(file.vault.as_ref(), input, problems);
-    for (list, what) in [
-        ("databases", "database name"),
-        ("roles", "role name"),
-        ("policies", "policy name"),
-        ("approles", "AppRole name"),
+    for (lists, what) in [
+        (&["databases"][..], "database name"),
+        (&["roles", "static_roles"], "role name"),
+        (&["policies"], "policy name"),
+        (&["approles"], "AppRole name"),
     ] {
-        let names = declared(&root, list);
+        let names: Vec<_> = lists.iter().flat_map(|list| declared(&root, list)).collect();
         check_unique(&names, what, problems);
-        if list != "policies" {
+        if lists != ["policies"] {
             check_variables(&names, what, problems);
         }
     }
     let mut databases = databases::resolve(&file, input, problems);
     databases::resolve_roles(&file, &root, input, &mut databases, problems);
+    databases::resolve_static_roles(&file, &root, input, &mut databases, problems);
     let policies = access::policies(&file, input, problems);
     let approles = access::approles(&file, &root, input, problems);
     check_ports(&file, problems);

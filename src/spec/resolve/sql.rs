@@ -16,6 +16,8 @@ pub(super) enum Use {
     Revoke,
     /// Extending one.
     Renew,
+    /// Replacing the password of one that stays.
+    Rotate,
 }
 
 impl Use {
@@ -24,6 +26,7 @@ impl Use {
             Self::Create => &["name", "username", "password", "expiration"],
             Self::Revoke => &["name", "username"],
             Self::Renew => &["name", "username", "expiration"],
+            Self::Rotate => &["name", "username", "password"],
         }
     }
 }
@@ -164,7 +167,7 @@ fn check_placeholders(found: &Found<'_>, stripped: &str, usage: Use, problems: &
         }
     };
     require(has("name") || has("username"), "{{name}}", "Vault fills in the account's name there");
-    if usage == Use::Create {
+    if matches!(usage, Use::Create | Use::Rotate) {
         require(has("password"), "{{password}}", "nobody could log in to the account");
     }
 }

@@ -24,7 +24,7 @@ use self::instances::Instances;
 use self::locks::Locks;
 use self::rotation::Schedule;
 use super::password::PasswordPolicy;
-use crate::framework::{Route, Router, open_route, route};
+use crate::framework::{Route, Router, Row, open_route, route};
 use crate::logical::{
     Backend, BackendContext, Error, Fields, Operation, Renewal, Request, Response, SecretLease, System, View,
 };
@@ -46,9 +46,8 @@ enum Endpoint {
     RotateRole,
 }
 
-/// The table of endpoints, for the documentation.
-#[cfg(test)]
-pub(crate) fn reference() -> Vec<crate::framework::Row> {
+/// The table of endpoints, for help and documentation.
+pub(crate) fn reference() -> Vec<Row> {
     routes().iter().map(Route::row).collect()
 }
 
@@ -163,6 +162,10 @@ fn statements(fields: Fields<'_>, name: &str) -> Result<Option<Vec<String>>, Err
 
 #[async_trait]
 impl Backend for DatabaseEngine {
+    fn endpoints(&self) -> Vec<Row> {
+        reference()
+    }
+
     fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         let Some((route, captures)) = self.router.find(&request.path) else {
             return Ok(None);

@@ -1,5 +1,7 @@
 //! Values: `data/<key>` and `subkeys/<key>`.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::merge::merge;
@@ -114,8 +116,10 @@ impl KvV2 {
 
 /// The object in `data`.
 fn sent_data(fields: Fields<'_>) -> Result<&Object, Error> {
-    match fields.value("data") {
+    static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
+    match fields.given("data") {
         Some(Value::Object(data)) => Ok(data),
+        Some(Value::Null) => Ok(&EMPTY),
         None => Err(Error::bad_request("no data provided")),
         Some(_) => Err(Error::bad_request(
             "Field validation failed: error converting input for field \"data\": expected a map",

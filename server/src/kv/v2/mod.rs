@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use self::settings::Settings;
 use self::version::KeyInfo;
 use super::{check_path, plain_values};
-use crate::framework::{Call, KeyLocks, Route, Router, route};
+use crate::framework::{Call, KeyLocks, Route, Router, Row, route};
 use crate::logical::{
     Backend, BackendContext, Error, Fields, Object, Operation, Request, Response, System, View, Write,
 };
@@ -152,9 +152,8 @@ fn invalid_path(request: &Request) -> Response {
     Response::warning(text).with_status(404)
 }
 
-/// The table of endpoints, for the documentation.
-#[cfg(test)]
-pub(crate) fn reference() -> Vec<crate::framework::Row> {
+/// The table of endpoints, for help and documentation.
+pub(crate) fn reference() -> Vec<Row> {
     routes().iter().map(Route::row).collect()
 }
 
@@ -195,6 +194,10 @@ fn routes() -> Vec<Route<Endpoint>> {
 
 #[async_trait]
 impl Backend for KvV2 {
+    fn endpoints(&self) -> Vec<Row> {
+        reference()
+    }
+
     fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         let Some((route, captures)) = self.router.find(&request.path) else {
             return Ok(None);

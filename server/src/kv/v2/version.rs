@@ -46,7 +46,7 @@ pub(super) struct KeyInfo {
     pub versions: BTreeMap<u64, VersionInfo>,
     /// Number of the newest version; 0 before the first.
     pub current: u64,
-    /// Number of the oldest version kept; 0 until one is dropped.
+    /// Number of the oldest version kept; 0 until there are as many as are kept.
     pub oldest: u64,
     /// When the key came to be.
     pub created: Timestamp,
@@ -89,7 +89,7 @@ impl KeyInfo {
             0 => DEFAULT_MAX_VERSIONS,
             given => given,
         };
-        let Some(last_dropped) = self.current.checked_sub(u64::from(keep)).filter(|n| *n > 0) else {
+        let Some(last_dropped) = self.current.checked_sub(u64::from(keep)) else {
             return Vec::new();
         };
         let kept = self.versions.split_off(&(last_dropped + 1));

@@ -78,6 +78,11 @@ impl Segments {
         true
     }
 
+    /// As it was written.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.path, if self.is_prefix { "*" } else { "" })
+    }
+
     pub fn priority(&self) -> Priority<'_> {
         Priority {
             first_wildcard: self.first_wildcard,

@@ -9,12 +9,12 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(super) struct Permissions {
     pub capabilities: Capabilities,
-    min_wrapping_ttl: Option<Duration>,
-    max_wrapping_ttl: Option<Duration>,
-    allowed: Parameters,
-    denied: Parameters,
+    pub min_wrapping_ttl: Option<Duration>,
+    pub max_wrapping_ttl: Option<Duration>,
+    pub allowed: Parameters,
+    pub denied: Parameters,
     /// Lower case.
-    required: Vec<String>,
+    pub required: Vec<String>,
     /// Which policy gave which capabilities.
     granted_by: Vec<(String, Capabilities)>,
 }
