@@ -5,10 +5,10 @@ use std::process::Command;
 
 use vaultlab::database::{Login, try_login};
 use vaultlab::runtime::{DataOrigin, Runtime};
-use vaultlab::spec::model::Engine;
+use vaultlab::spec::model::{DatabaseSpec, Engine};
 use vaultlab::state::Credentials;
 
-use crate::support::{BOTH, Place, alive, available, spec, superuser, target, up};
+use crate::support::{BOTH, Lab, Place, alive, available, spec, superuser, target, up};
 
 /// Every file below a folder with its content's length and time of change.
 fn listing(folder: &Path) -> Vec<(String, u64, std::time::SystemTime)> {
@@ -173,14 +173,7 @@ async fn an_interrupted_initialisation_leaves_no_process() {
     let lab = place.lab("interrupted");
     let spec = spec(engine);
     let service = lab.dir.service(&spec.name);
-    let partial = service.join("data.partial");
-    tokio::select! {
-        _ = lab.up(&spec) => panic!("it was too fast to be interrupted"),
-        () = async {
-            let begun = || partial.is_dir() && !names(&partial).is_empty();
-            while !begun() { tokio::time::sleep(std::time::Duration::from_millis(2)).await }
-        } => {}
-    }
+    interrupted_up(&lab, &spec).await;
     assert!(!place.home().templates().exists());
     let began = std::time::Instant::now();
     let running = || {
@@ -196,4 +189,37 @@ async fn an_interrupted_initialisation_leaves_no_process() {
     assert!(!running());
     up(&lab.reopened(), &spec).await.unwrap();
     lab.runtime.remove(&spec.name).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_copy_leaves_no_file() {
+    for engine in BOTH {
+        if !available(engine).await {
+            continue;
+        }
+        let place = Place::new();
+        let spec = spec(engine);
+        let first = place.lab("first");
+        first.up(&spec).await.unwrap();
+        for attempt in 0..5 {
+            let lab = place.lab(&format!("interrupted-{attempt}"));
+            interrupted_up(&lab, &spec).await;
+            lab.runtime.remove(&spec.name).await.unwrap();
+            let service = lab.dir.service(&spec.name);
+            assert!(!service.exists(), "{:?}", listing(&service));
+        }
+        first.runtime.remove(&spec.name).await.unwrap();
+    }
+}
+
+/// Starts a new database and gives up as soon as there is some of its data.
+async fn interrupted_up(lab: &Lab, spec: &DatabaseSpec) {
+    let partial = lab.dir.service(&spec.name).join("data.partial");
+    let begun = || std::fs::read_dir(&partial).is_ok_and(|mut files| files.next().is_some());
+    tokio::select! {
+        _ = lab.up(spec) => panic!("it was too fast to be interrupted"),
+        () = async {
+            while !begun() { tokio::time::sleep(std::time::Duration::from_millis(1)).await }
+        } => {}
+    }
 }

@@ -37,6 +37,9 @@ impl ProcessRuntime {
         let places = self.places(service);
         let (partial, unfilled) = (places.partial(), places.root.join(UNFILLED));
         if partial.is_dir() {
+            self.copies_end().await;
+        }
+        if partial.is_dir() {
             clear_leftovers(service, &partial).await?;
             remove_folder(service, &partial)?;
         }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -272,7 +273,11 @@ impl ProcessRuntime {
         let partial = places.partial();
         let copied = {
             let (from, to, user) = (template.join(template::ARCHIVE), partial.clone(), user.clone());
-            tokio::task::spawn_blocking(move || template::unpack(&from, &to, &user))
+            let copying = Arc::clone(&self.copying).read_owned().await;
+            tokio::task::spawn_blocking(move || {
+                let _copying = copying;
+                template::unpack(&from, &to, &user)
+            })
         };
         let origin = places.root.join(ORIGIN);
         fs::copy(template.join(ORIGIN), &origin).map_err(folder(

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use process_wrap::std::ChildWrapper;
+use tokio::sync::RwLock;
 use tokio::time::Instant;
 
 pub use found::FoundProgram;
@@ -62,6 +63,8 @@ pub struct ProcessRuntime {
     network: OnceLock<HostNetwork>,
     /// What this very program started, to learn how it ends.
     children: Mutex<HashMap<String, Box<dyn ChildWrapper>>>,
+    /// Held, shared, by every copy of a template that is being made.
+    copying: Arc<RwLock<()>>,
 }
 
 /// The places of one service.
@@ -89,6 +92,7 @@ impl ProcessRuntime {
             ledger: Arc::new(Ledger::new(lab, RuntimeKind::Process)),
             network: OnceLock::new(),
             children: Mutex::default(),
+            copying: Arc::default(),
         }
     }
 
@@ -170,10 +174,12 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn stop(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
+        self.copies_end().await;
         self.stop_service(service, grace).await
     }
 
     async fn remove(&self, service: &str) -> Result<(), RuntimeError> {
+        self.copies_end().await;
         self.remove_service(service).await
     }
 

@@ -44,6 +44,11 @@ impl ProcessRuntime {
         Ok(stopped)
     }
 
+    /// Waits for the copies that an `up` began which nobody waits for any more: they go on by themselves.
+    pub(super) async fn copies_end(&self) {
+        drop(self.copying.write().await);
+    }
+
     /// Ends one process: asks, waits for `grace`, kills.
     async fn end(
         &self,
