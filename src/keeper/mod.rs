@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, RwLock, watch};
 
 pub use error::KeeperError;
-pub use stop::{request_stop, stop};
+pub use stop::{request_stop, stop, stop_lost};
 
 use crate::database::Target;
 use crate::provision::{DatabaseTarget, ProvisionError};

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 use super::{KeeperError, SUPERVISE};
-use crate::runtime::process::signal_program;
+use crate::runtime::process::{signal_program, signal_readers_of_removed};
 use crate::state::{FileLock, LabDir, LockHolder, StateError, Visibility, write_json_unsynced};
 
 /// How long a keeper may take to end before it is killed. It finishes what it has begun for 3 s.
@@ -73,6 +73,22 @@ pub async fn stop(dir: &LabDir) -> Result<(FileLock, bool), KeeperError> {
     match asked {
         Some(holder) => Err(KeeperError::WillNotStop { lab: dir.name().into(), holder }),
         None => take_lock(dir).await.map(|lock| (lock, false)),
+    }
+}
+
+/// Ends a keeper whose lab's folder was removed under it, which nothing on disk names any more: it holds
+/// the lock that is gone. By itself it sees that only a moment later.
+pub async fn stop_lost(dir: &LabDir) -> std::io::Result<()> {
+    let began = Instant::now();
+    loop {
+        let signal = if began.elapsed() < PATIENCE { Signal::SIGTERM } else { Signal::SIGKILL };
+        if !signal_readers_of_removed(&dir.keeper_lock(), signal)? {
+            return Ok(());
+        }
+        if began.elapsed() > PATIENCE + KILLED {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -48,6 +48,7 @@ impl Lab {
         self.ask_keeper_to_end()?;
         let lock = self.lock("down").await?;
         let _keeper = self.end_keeper().await?;
+        self.end_lost_keeper().await?;
         if data == Data::Remove {
             self.set_damaged_manifest_aside()?;
         }

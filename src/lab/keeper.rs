@@ -131,6 +131,13 @@ impl Lab {
         Ok(self.report.step("stop keeper", "Stop the keeper", &[], work).await?)
     }
 
+    /// Ends a keeper that was left when the lab's folder was removed.
+    pub(super) async fn end_lost_keeper(&self) -> Result<(), LabError> {
+        let failed =
+            |source| LabError::File { operation: "end the keeper of", path: self.dir.path().into(), source };
+        keeper::stop_lost(&self.dir).await.map_err(failed)
+    }
+
     /// Asks a keeper to end, so that it lets go of the lab's lock.
     pub(super) fn ask_keeper_to_end(&self) -> Result<Option<LockHolder>, LabError> {
         Ok(keeper::request_stop(&self.dir)?)

@@ -118,14 +118,28 @@ pub(super) fn signal_program(pid: u32, argument: &str, signal: Signal) -> std::i
     found.map_or(Ok(false), |process| process.signal(signal).map(|()| true))
 }
 
+/// Processes whose standard input is the file that was at `path` before it was removed. Empty where the
+/// system does not tell.
+pub(super) fn reading_removed(path: &Path) -> Vec<Identity> {
+    let mut removed = path.as_os_str().to_owned();
+    // proc_pid_fd(5)
+    removed.push(" (deleted)");
+    linking("fd/0", Path::new(&removed))
+}
+
 /// Processes whose working folder is `folder`: what a database server leaves behind when its first
 /// process is killed. Empty where the system does not tell.
 pub(super) fn working_in(folder: &Path) -> Vec<Identity> {
+    linking("cwd", folder)
+}
+
+/// Processes one of whose links in `/proc` leads there.
+fn linking(link: &str, to: &Path) -> Vec<Identity> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder))
+        .filter(|pid| std::fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|found| found == to))
         .filter_map(Identity::of)
         .collect()
 }

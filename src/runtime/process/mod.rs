@@ -23,7 +23,7 @@ mod template;
 mod vault;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,14 @@ use identity::Identity;
 /// process may have the pid by now. Gives whether it was sent.
 pub fn signal_program(pid: u32, argument: &str, signal: nix::sys::signal::Signal) -> std::io::Result<bool> {
     identity::signal_program(pid, argument, signal)
+}
+
+/// Sends a signal to the processes whose standard input is the file that was at `path` before it was
+/// removed. Gives whether there are any.
+pub fn signal_readers_of_removed(path: &Path, signal: nix::sys::signal::Signal) -> std::io::Result<bool> {
+    let readers = identity::reading_removed(path);
+    readers.iter().try_for_each(|reader| reader.signal(signal))?;
+    Ok(!readers.is_empty())
 }
 
 /// Runs the services of one lab as programs of this host.
