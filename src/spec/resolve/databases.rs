@@ -127,9 +127,7 @@ pub(super) fn resolve_roles(
 ) {
     let declared = declared(root, "databases");
     for given in &file.roles {
-        let wanted = &given.database;
-        check_database(wanted, &declared, problems);
-        let database = databases.iter_mut().find(|database| database.name == wanted.value);
+        let database = database_of(&given.database, &declared, databases, problems);
         // The engine only decides how comments look; without one the other checks still hold.
         let engine = database.as_ref().map_or(Engine::Postgres, |database| database.engine);
         let role = role(given, engine, input, problems);
@@ -139,10 +137,17 @@ pub(super) fn resolve_roles(
     }
 }
 
-fn check_database(wanted: &At<String>, declared: &[At<String>], problems: &mut Problems<'_>) {
+/// The database a role names; that it is not there, or not usable, has been told.
+fn database_of<'a>(
+    wanted: &At<String>,
+    declared: &[At<String>],
+    databases: &'a mut [DatabaseSpec],
+    problems: &mut Problems<'_>,
+) -> Option<&'a mut DatabaseSpec> {
     if let Err(help) = lookup(&wanted.value, declared, "databases") {
         problems.add_help(wanted.place, format!("there is no database `{}`", wanted.value), help);
     }
+    databases.iter_mut().find(|database| database.name == wanted.value)
 }
 
 /// Reads the static roles and puts each into its database.
@@ -155,11 +160,7 @@ pub(super) fn resolve_static_roles(
 ) {
     let declared = declared(root, "databases");
     for given in &file.static_roles {
-        let wanted = &given.database;
-        check_database(wanted, &declared, problems);
-        let Some(database) = databases.iter_mut().find(|database| database.name == wanted.value) else {
-            continue;
-        };
+        let Some(database) = database_of(&given.database, &declared, databases, problems) else { continue };
         if let Some(other) =
             database.static_roles.iter().find(|other| other.username == given.username.value.0)
         {
