@@ -55,18 +55,21 @@ fn kill_9_while_the_first_databases_are_made() {
     // The servers' users must get in.
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).expect("a mode");
     let lab = TestLab::in_home("kill-cold", home.path());
-    for database in ["notes-postgres", "notes-mysql"] {
-        for (event, step) in [
+    // MariaDB's data is made by its first start: that is one step.
+    let moments = |database| {
+        let all = [
             ("step_started", "initialise"),
             ("step_finished", "initialise"),
             ("step_finished", "start"),
             ("step_started", "fill"),
-        ] {
+        ];
+        all.into_iter().filter(move |(_, step)| database != "notes-mysql" || *step != "start")
+    };
+    for database in ["notes-postgres", "notes-mysql"] {
+        for (event, step) in moments(database) {
             let step = format!("{step} {database}");
             let mut up = lab.spawn_up();
-            while let Some(told) = up.next()
-                && (told["event"] != event || told["step"] != step.as_str())
-            {}
+            assert!(up.until(event, &step), "{event} {step} is not told");
             up.kill();
             let output = lab.run(&["up", "--output", "json", "--progress", "quiet"]);
             assert!(output.status.success(), "{event} {step}: {}", text(&output.stderr));

@@ -84,8 +84,6 @@ impl ProcessRuntime {
             &places.root,
         ))?;
 
-        let mut after = Vec::new();
-        let initialise = format!("initialise {name}");
         let (data, key) = if places.data.is_dir() {
             if let Some(made_by) = program.refuses(&places.data) {
                 let found = program.product();
@@ -94,24 +92,13 @@ impl ProcessRuntime {
             let made_of = record.as_ref().and_then(|record| record.template.clone());
             warn_if_changed(spec, made_of.as_deref(), report);
             (DataOrigin::Kept, made_of.unwrap_or(key))
+        } else if self.home.templates().join(&key).join(template::ARCHIVE).is_file() {
+            // The passwords that are to be set are on disk before the data is; a sync now need not
+            // wait for that data.
+            self.ledger.plan_accounts(spec)?;
+            (DataOrigin::Template, key)
         } else {
-            let template = self.home.templates().join(&key);
-            let origin = if template.join(template::ARCHIVE).is_file() {
-                // The passwords that are to be set are on disk before the data is; a sync now need not
-                // wait for that data.
-                self.ledger.plan_accounts(spec)?;
-                DataOrigin::Template
-            } else {
-                after.push(initialise.as_str());
-                let title = format!("Initialising {name} with {}", program.product());
-                let make = async {
-                    self.initialise(spec, &program, &user, &key, deadline).await?;
-                    Ok::<_, RuntimeError>((Outcome::changed(program.product()), ()))
-                };
-                report.step(&initialise, &title, &[], make).await?;
-                DataOrigin::Fresh
-            };
-            (origin, key)
+            (DataOrigin::Fresh, key)
         };
 
         let kind = Service::Database(spec.clone()).kind();
@@ -131,22 +118,9 @@ impl ProcessRuntime {
             },
             deadline,
         };
-        let outcome =
-            |running: &Running| Outcome::changed(format!("{} at {}", running.version, running.endpoint));
         clear_leftovers(name, &places.data).await?;
         if data == DataOrigin::Fresh {
-            let starting = async {
-                let started = self.start_fresh(spec, &program, start.clone(), &user).await?;
-                Ok::<_, RuntimeError>((Outcome::changed(program.product()), started))
-            };
-            let started = report.step(&step, &title, &after, starting).await?;
-            let title = format!("Filling {name} with its schema and seed");
-            let filling = async {
-                let started = self.fill(spec, &program, &key, started, start.clone(), &user).await?;
-                let running = self.settle(spec, started, false, data).await?;
-                Ok((outcome(&running), running))
-            };
-            return report.step(&format!("fill {name}"), &title, &[&step], filling).await;
+            return self.up_fresh(spec, &program, &user, start, report).await;
         }
         let starting = async {
             if data == DataOrigin::Template {
@@ -161,7 +135,51 @@ impl ProcessRuntime {
             let running = self.settle(spec, started, own, data).await?;
             Ok((outcome(&running), running))
         };
-        report.step(&step, &title, &after, starting).await
+        report.step(&step, &title, &[], starting).await
+    }
+
+    /// Makes the data, starts the server on it and fills it.
+    async fn up_fresh(
+        &self,
+        spec: &DatabaseSpec,
+        program: &DatabaseProgram,
+        user: &RunAs,
+        start: Start<'_>,
+        report: &Report,
+    ) -> Result<Running, RuntimeError> {
+        let name = spec.name.as_str();
+        let key = start.record.template.clone().unwrap_or_default();
+        let mut last = format!("initialise {name}");
+        let title = format!("Initialising {name} with {}", program.product());
+        let initialising = async {
+            self.initialise(spec, program, user, &key, start.deadline).await?;
+            let started = if program.first_start_makes_data() {
+                Some(self.start_fresh(spec, program, start.clone(), user).await?)
+            } else {
+                None
+            };
+            Ok::<_, RuntimeError>((Outcome::changed(program.product()), started))
+        };
+        let made = report.step(&last, &title, &[], initialising).await?;
+        let started = if let Some(started) = made {
+            started
+        } else {
+            let starting = async {
+                let started = self.start_fresh(spec, program, start.clone(), user).await?;
+                Ok::<_, RuntimeError>((Outcome::changed(program.product()), started))
+            };
+            let step = format!("start {name}");
+            let started = report.step(&step, &format!("Starting {name}"), &[&last], starting).await?;
+            last = step;
+            started
+        };
+        let title = format!("Filling {name} with its schema and seed");
+        let filling = async {
+            let started = self.fill(spec, program, &key, started, start, user).await?;
+            let running = self.settle(spec, started, false, DataOrigin::Fresh).await?;
+            Ok((outcome(&running), running))
+        };
+        report.step(&format!("fill {name}"), &title, &[&last], filling).await
     }
 
     /// A server that runs already: it still has to answer.
@@ -297,6 +315,10 @@ impl ProcessRuntime {
         ))?;
         fs::rename(&partial, &places.data).map_err(folder(name, "rename", &partial))
     }
+}
+
+fn outcome(running: &Running) -> Outcome {
+    Outcome::changed(format!("{} at {}", running.version, running.endpoint))
 }
 
 /// Data that is kept does not follow changes of the SQL it was made from.

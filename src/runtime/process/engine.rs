@@ -114,6 +114,11 @@ impl DatabaseProgram {
         }
     }
 
+    /// Whether the first start, with the SQL of [`Self::first`], makes the data.
+    pub fn first_start_makes_data(&self) -> bool {
+        matches!(self, Self::Mysql(program) if program.system_tables().is_some())
+    }
+
     /// Writes the SQL that a new MySQL or MariaDB runs before it answers anyone.
     pub fn first(
         &self,
@@ -151,7 +156,7 @@ impl DatabaseProgram {
                 let mut args = program.server_args(data);
                 args.extend([format!("--port={port}").into(), "--bind-address=127.0.0.1".into()]);
                 args.extend(first.iter().map(|file| with_path("--init-file=", file)));
-                if !first.is_empty() && program.system_tables().is_some() {
+                if !first.is_empty() && self.first_start_makes_data() {
                     // The tables of the grants are only made by that file, which turns them on.
                     args.push("--skip-grant-tables".into());
                 }
