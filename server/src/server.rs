@@ -31,6 +31,9 @@ pub enum ServerError {
     /// The storage cannot be opened.
     #[error("cannot open the storage: {0}")]
     Storage(#[from] StorageError),
+    /// The node of storage "raft" has no name.
+    #[error("cannot read or write the name of this raft node: {0}")]
+    Node(std::io::Error),
     /// A listener's address cannot be bound.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -114,6 +117,9 @@ impl Builder {
             None => Store::memory(),
             Some((folder, options)) => Store::open(folder, options)?,
         };
+        if let (Some(node), Some((folder, _))) = (&mut self.settings.raft, &self.storage) {
+            node.name(folder).map_err(ServerError::Node)?;
+        }
         let core = Core::new(self.settings, Barrier::new(store), registry());
         let bound: Vec<SocketAddr> = listeners.iter().filter_map(bind::address).collect();
         *core.settings.listening.write().unwrap_or_else(PoisonError::into_inner) = bound.first().copied();

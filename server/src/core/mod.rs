@@ -9,6 +9,7 @@ pub mod login;
 pub mod mounting;
 pub mod mounts;
 pub mod policies;
+pub mod raft;
 pub mod registry;
 mod rekey;
 pub mod router;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::raft::Node;
 use crate::config::{AuditDevice, Config, UserLockouts};
 use crate::logical::Object;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub lockouts: UserLockouts,
     /// Audit devices every unsealed server has.
     pub audit: Vec<AuditDevice>,
+    /// The one node of storage "raft"; none with other storage.
+    pub raft: Option<Node>,
     /// Address of the first listener, once it listens.
     pub listening: RwLock<Option<SocketAddr>>,
 }
@@ -45,6 +48,7 @@ impl Default for Settings {
             max_request_duration: Duration::from_secs(90),
             lockouts: UserLockouts::default(),
             audit: Vec::new(),
+            raft: None,
             listening: RwLock::new(None),
         }
     }
@@ -65,6 +69,7 @@ impl From<&Config> for Settings {
                 .unwrap_or(default.max_request_duration),
             lockouts: config.user_lockout.clone(),
             audit: config.audit.clone(),
+            raft: Node::from_config(config),
             listening: RwLock::new(None),
         }
     }

@@ -38,8 +38,12 @@ impl Core {
             status.insert("cluster_id".to_owned(), json!(active.cluster.id));
         }
         status.insert("recovery_seal".to_owned(), json!(false));
-        status.insert("storage_type".to_owned(), json!(self.barrier.store().kind()));
+        status.insert("storage_type".to_owned(), json!(self.storage_type()));
         Ok(status.into())
+    }
+
+    fn storage_type(&self) -> &'static str {
+        if self.settings.raft.is_some() { "raft" } else { self.barrier.store().kind() }
     }
 
     /// The body of `sys/health`.
@@ -68,7 +72,14 @@ impl Core {
     }
 
     /// The body of `sys/leader`.
-    pub fn leader(&self) -> Value {
+    ///
+    /// # Errors
+    /// When a cluster, that of storage "raft", is sealed: it has no leader.
+    pub fn leader(&self) -> Result<Value, Error> {
+        if let Some(node) = &self.settings.raft {
+            let active = self.active().ok_or(Error::Sealed)?;
+            return Ok(self.raft_leader(node, &active));
+        }
         let mut leader = json!({
             "ha_enabled": false,
             "is_self": false,
@@ -83,6 +94,6 @@ impl Core {
         {
             map.shift_remove("active_time");
         }
-        leader
+        Ok(leader)
     }
 }

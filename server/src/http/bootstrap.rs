@@ -45,7 +45,7 @@ pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option
         "sys/seal-status" => core.seal_status().map(|status| Reply::json(200, &status)),
         "sys/unseal" => Box::pin(unseal(core, body)).await,
         "sys/health" => health(core, parts.query),
-        _ => Ok(Reply::json(200, &core.leader())),
+        _ => core.leader().map(|leader| Reply::json(200, &leader)),
     };
     Some(result.unwrap_or_else(|error| Reply::error(&error)))
 }

@@ -23,6 +23,7 @@ mod log;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use error::StorageError;
@@ -105,6 +106,8 @@ struct Inner {
     index: Arc<RwLock<Index>>,
     /// `None` for a store in memory.
     log: Option<GroupCommit<WriteBatch, StorageError>>,
+    /// Batches acknowledged since it was opened.
+    commits: AtomicU64,
     dir: Option<PathBuf>,
 }
 
@@ -117,7 +120,14 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// A store that lives and ends with the process.
     pub fn memory() -> Self {
-        Self { inner: Arc::new(Inner { index: Arc::default(), log: None, dir: None }) }
+        Self {
+            inner: Arc::new(Inner {
+                index: Arc::default(),
+                log: None,
+                commits: AtomicU64::new(0),
+                dir: None,
+            }),
+        }
     }
 
     /// Opens the store in the folder `dir`, creating both (0700) when missing.
@@ -134,7 +144,8 @@ impl Store {
         let shared = Arc::clone(&index);
         let log = GroupCommit::start("vault-store", |waker| writer::Writer::new(log, shared, waker))
             .map_err(|cause| StorageError::io("start the writer of", dir, cause))?;
-        Ok(Self { inner: Arc::new(Inner { index, log: Some(log), dir: Some(dir.to_owned()) }) })
+        let (commits, dir) = (AtomicU64::new(0), Some(dir.to_owned()));
+        Ok(Self { inner: Arc::new(Inner { index, log: Some(log), commits, dir }) })
     }
 
     /// `"inmem"` or `"file"`, as Vault reports its `storage_type`.
@@ -173,15 +184,17 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        let Some(log) = &self.inner.log else {
-            let mut index = write_lock(&self.inner.index);
-            index.apply(batch.ops);
-            return Ok(());
-        };
-        match log.write(batch).await {
-            Ok(outcome) => outcome,
-            Err(Closed) => Err(StorageError::Closed),
+        match &self.inner.log {
+            None => write_lock(&self.inner.index).apply(batch.ops),
+            Some(log) => log.write(batch).await.map_err(|Closed| StorageError::Closed)??,
         }
+        self.inner.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How many batches were committed since the store was opened.
+    pub fn commits(&self) -> u64 {
+        self.inner.commits.load(Ordering::Relaxed)
     }
 
     /// Finishes what is queued, syncs and releases the folder. Reads still work, commits

@@ -44,6 +44,15 @@ pub fn info() -> Response {
     response
 }
 
+/// The machine's name; empty where the system does not tell.
+pub fn name() -> String {
+    kernel("hostname").unwrap_or_default().trim().to_owned()
+}
+
+fn kernel(name: &str) -> Result<String, String> {
+    read(&format!("/proc/sys/kernel/{name}"))
+}
+
 fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
 }
@@ -138,7 +147,6 @@ fn percent(part: u64, whole: u64) -> f64 {
 }
 
 fn host() -> Result<Value, String> {
-    let kernel = |name: &str| read(&format!("/proc/sys/kernel/{name}"));
     let uptime = read("/proc/uptime")?;
     let stat = read("/proc/stat")?;
     let booted = stat.lines().find_map(|line| line.strip_prefix("btime ")).unwrap_or_default();

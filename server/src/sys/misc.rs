@@ -43,7 +43,7 @@ pub async fn handle(
         Endpoint::OpenApi => openapi(active, call).map(Some),
         Endpoint::ResultantAcl => resultant_acl(active, call).map(Some),
         Endpoint::ConfigState => Ok(Some(Response::data(core.settings.sanitized.clone()))),
-        Endpoint::HaStatus => Ok(Some(Response::json(json!({ "nodes": [] })))),
+        Endpoint::HaStatus => Ok(Some(Response::json(json!({ "nodes": core.ha_nodes() })))),
         Endpoint::Version => {
             let info = json!({
                 "build_date": crate::core::status::BUILD_DATE,

@@ -3,7 +3,7 @@
 pub mod audit;
 mod capabilities;
 pub mod cors;
-mod host;
+pub mod host;
 mod leases;
 mod metrics;
 mod misc;
@@ -18,9 +18,9 @@ pub use table::{Endpoint, special_paths};
 
 use std::sync::Arc;
 
-use crate::core::Core;
 use crate::core::active::Active;
 use crate::core::mounts::Table;
+use crate::core::{Core, raft};
 use crate::framework::Call;
 use crate::logical::{Error, Request, Response};
 use crate::wrapping;
@@ -86,6 +86,11 @@ async fn answer(
         Endpoint::PasswordPolicies | Endpoint::PasswordPolicy | Endpoint::GeneratePassword => {
             passwords::handle(active, call).await
         }
+        Endpoint::RaftConfiguration
+        | Endpoint::RaftAutopilotState
+        | Endpoint::RaftAutopilot
+        | Endpoint::RaftSnapshot
+        | Endpoint::RaftPeers => raft::handle(core, active, call).await,
         Endpoint::KeyStatus
         | Endpoint::Rotate
         | Endpoint::UiMounts

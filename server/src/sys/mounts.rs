@@ -275,13 +275,33 @@ fn apply_tuning(
         entry.description = description;
     }
     if let Some(options) = fields.object("options")? {
-        let options = text_options(options);
-        let was = kv_version(entry);
-        let wanted = options.get("version").and_then(Value::as_str);
-        if entry.kind == "kv" && was.as_deref() == Some("2") && wanted == Some("1") {
-            return Err(Error::bad_request("cannot downgrade mount from version 2"));
+        tune_options(&mut entry.options, text_options(options))?;
+    }
+    Ok(())
+}
+
+/// Sets options of any name; an empty one is taken away.
+fn tune_options(kept: &mut Object, options: Object) -> Result<(), Error> {
+    if let Some(wanted) = options.get("version").and_then(Value::as_str) {
+        let was = kept.get("version").and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let wanted: i64 = if wanted.is_empty() { Ok(0) } else { wanted.parse() }.map_err(|_| {
+            Error::bad_request(format!(
+                "unable to parse options: strconv.ParseInt: parsing {wanted:?}: invalid syntax"
+            ))
+        })?;
+        if !(1..=2).contains(&wanted) {
+            return Err(Error::bad_request(format!("invalid version provided: {wanted}")));
         }
-        entry.options.extend(options);
+        if was > wanted {
+            return Err(Error::bad_request(format!("cannot downgrade mount from version {was}")));
+        }
+    }
+    for (name, value) in options {
+        if name != "version" && value == "" {
+            kept.shift_remove(&name);
+        } else {
+            kept.insert(name, value);
+        }
     }
     Ok(())
 }

@@ -59,6 +59,11 @@ pub enum Endpoint {
     PasswordPolicies,
     PasswordPolicy,
     GeneratePassword,
+    RaftConfiguration,
+    RaftAutopilotState,
+    RaftAutopilot,
+    RaftSnapshot,
+    RaftPeers,
 }
 
 const READ: &[Operation] = &[Read];
@@ -99,6 +104,7 @@ pub(super) static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
     rows.extend(access_rows());
     rows.extend(lease_rows());
     rows.extend(server_rows());
+    rows.extend(raft_rows());
     Router::new(rows)
 });
 
@@ -194,6 +200,33 @@ fn server_rows() -> Vec<Route<Endpoint>> {
         route("plugins/catalog/{type}/{name+}", READ, &[&["version"]], Endpoint::Plugin),
         route("metrics", READ, &[&["format"]], Endpoint::Metrics),
         route("in-flight-req", READ, &[&[]], Endpoint::InFlight),
+    ]
+}
+
+/// Only with storage "raft"; without it they are not there.
+fn raft_rows() -> Vec<Route<Endpoint>> {
+    const AUTOPILOT: &[&str] = &[
+        "cleanup_dead_servers",
+        "dead_server_last_contact_threshold",
+        "disable_upgrade_migration",
+        "last_contact_threshold",
+        "max_trailing_logs",
+        "min_quorum",
+        "server_stabilization_time",
+    ];
+    const READ_WRITE: &[Operation] = &[Read, Update];
+    let peers = |pattern| open_route(pattern, WRITE, Endpoint::RaftPeers);
+    vec![
+        route("storage/raft/configuration", READ, &[&[]], Endpoint::RaftConfiguration),
+        route("storage/raft/autopilot/state", READ, &[&[]], Endpoint::RaftAutopilotState),
+        route("storage/raft/autopilot/configuration", READ_WRITE, &[AUTOPILOT], Endpoint::RaftAutopilot),
+        open_route("storage/raft/snapshot", READ_WRITE, Endpoint::RaftSnapshot),
+        open_route("storage/raft/snapshot-force", WRITE, Endpoint::RaftSnapshot),
+        peers("storage/raft/bootstrap/answer"),
+        peers("storage/raft/bootstrap/challenge"),
+        peers("storage/raft/demote"),
+        peers("storage/raft/promote"),
+        peers("storage/raft/remove-peer"),
     ]
 }
 

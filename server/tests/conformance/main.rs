@@ -22,7 +22,7 @@ mod testdb;
 use std::collections::BTreeMap;
 
 use play::play;
-use target::Target;
+use target::{INMEM, RAFT, Target};
 
 /// Plays a file of cases against a server of its own.
 async fn cases(text: &str) {
@@ -33,12 +33,18 @@ async fn cases(text: &str) {
 
 /// The same for cases that begin with a server nobody has initialised, or that seal it.
 async fn cases_of_a_whole_life(text: &str) {
-    let Some(target) = Target::start_blank().await else {
+    if let Some(target) = blank(INMEM).await {
+        play(&target, text, BTreeMap::new()).await;
+        target.stop().await;
+    }
+}
+
+async fn blank(storage: &str) -> Option<Target> {
+    let target = Target::start_blank(storage).await;
+    if target.is_none() {
         eprintln!("skipped: needs a server of its own, not one that runs already");
-        return;
-    };
-    play(&target, text, BTreeMap::new()).await;
-    target.stop().await;
+    }
+    target
 }
 
 macro_rules! areas {
@@ -79,6 +85,15 @@ async fn database() {
     for database in databases::available().await {
         let target = Target::start().await;
         play(&target, include_str!("cases/database.txt"), database.variables).await;
+        target.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn raft() {
+    if let Some(target) = blank(RAFT).await {
+        let target = target.initialised().await;
+        play(&target, include_str!("cases/raft.txt"), BTreeMap::new()).await;
         target.stop().await;
     }
 }

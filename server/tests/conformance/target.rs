@@ -46,7 +46,12 @@ impl Target {
             let variables = Variables::from([("ROOT".to_owned(), token)]);
             return Self::of(client, Running::Elsewhere, variables, folder(), Some(held)).await;
         }
-        let mut target = Self::start_blank().await.expect("a server can be started");
+        Self::start_blank(INMEM).await.expect("a server can be started").initialised().await
+    }
+
+    /// The same for a server that [`Target::start_blank`] gave.
+    pub async fn initialised(self) -> Self {
+        let mut target = self;
         let init = json!({"secret_shares": 1, "secret_threshold": 1});
         let init = target.client.post("sys/init", init).await.expect(200).body;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -63,15 +68,15 @@ impl Target {
         target
     }
 
-    /// A server nobody has initialised; none where one that runs already was given.
-    pub async fn start_blank() -> Option<Self> {
+    /// A server nobody has initialised, with this storage; none where one that runs already was given.
+    pub async fn start_blank(storage: &str) -> Option<Self> {
         if std::env::var_os("VAULTLAB_CONFORMANCE_ADDR").is_some() {
             return None;
         }
         let folder = folder();
         let (address, running) = match std::env::var("VAULTLAB_VAULT_BIN") {
-            Ok(program) if !program.is_empty() => program_at(Path::new(&program), folder.path()),
-            _ => embedded(folder.path()).await,
+            Ok(program) if !program.is_empty() => program_at(Path::new(&program), folder.path(), storage),
+            _ => embedded(folder.path(), storage).await,
         };
         Some(Self::of(Client::new(&address, ""), running, Variables::new(), folder, None).await)
     }
@@ -137,25 +142,38 @@ fn is_old(version: &str) -> bool {
     numbers.next() == Some(1) && numbers.next() < Some(14)
 }
 
+/// Storage in memory.
+pub const INMEM: &str = "storage \"inmem\" {}";
+
+/// Raft storage of one node.
+pub const RAFT: &str = "storage \"raft\" {\n  path = \"DIR\"\n  node_id = \"n1\"\n}\n\
+                        cluster_addr = \"http://127.0.0.1:CLUSTER\"";
+
 /// A configuration every flavour reads.
-fn configuration(address: &str) -> String {
+fn configuration(address: &str, folder: &Path, storage: &str) -> String {
+    let storage =
+        storage.replace("DIR", &folder.display().to_string()).replace("CLUSTER", &free_port().to_string());
     format!(
-        "storage \"inmem\" {{}}\nlistener \"tcp\" {{\n  address = \"{address}\"\n  tls_disable = true\n}}\n\
+        "{storage}\nlistener \"tcp\" {{\n  address = \"{address}\"\n  tls_disable = true\n}}\n\
          disable_mlock = true\napi_addr = \"http://{address}\"\n"
     )
 }
 
-async fn embedded(folder: &Path) -> (String, Running) {
-    let (config, _) = Config::parse(&folder.join("server.hcl"), &configuration("127.0.0.1:0")).unwrap();
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn embedded(folder: &Path, storage: &str) -> (String, Running) {
+    let text = configuration("127.0.0.1:0", folder, storage);
+    let (config, _) = Config::parse(&folder.join("server.hcl"), &text).unwrap();
     let server = vaultlab_server::Builder::from_config(&config).start().await.unwrap();
     (format!("http://{}", server.addresses()[0]), Running::Embedded(Box::new(server)))
 }
 
-fn program_at(program: &Path, folder: &Path) -> (String, Running) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
+fn program_at(program: &Path, folder: &Path, storage: &str) -> (String, Running) {
+    let address = format!("127.0.0.1:{}", free_port());
     let file = folder.join("server.hcl");
-    std::fs::write(&file, configuration(&address)).unwrap();
+    std::fs::write(&file, configuration(&address, folder, storage)).unwrap();
     let log = std::fs::File::create(folder.join("log")).unwrap();
     let child = Command::new(program)
         .arg("server")

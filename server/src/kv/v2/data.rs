@@ -1,13 +1,11 @@
 //! Values: `data/<key>` and `subkeys/<key>`.
 
-use std::sync::LazyLock;
-
 use serde_json::{Value, json};
 
 use super::merge::merge;
 use super::settings::Settings;
 use super::version::KeyInfo;
-use super::{Answer, Endpoint, KvV2, metadata_key, version_key};
+use super::{Answer, Endpoint, KvV2, metadata_key, no_fields, version_key};
 use crate::framework::Call;
 use crate::logical::{Error, Fields, Object, Operation, Response, Write};
 
@@ -116,10 +114,9 @@ impl KvV2 {
 
 /// The object in `data`.
 fn sent_data(fields: Fields<'_>) -> Result<&Object, Error> {
-    static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
     match fields.given("data") {
         Some(Value::Object(data)) => Ok(data),
-        Some(Value::Null) => Ok(&EMPTY),
+        Some(Value::Null) => Ok(no_fields()),
         None => Err(Error::bad_request("no data provided")),
         Some(_) => Err(Error::bad_request(
             "Field validation failed: error converting input for field \"data\": expected a map",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::version::KeyInfo;
-use super::{Answer, Endpoint, KvV2, max_versions_field, metadata_key, version_key};
+use super::{Answer, Endpoint, KvV2, max_versions_field, metadata_key, no_fields, version_key};
 use crate::framework::Call;
 use crate::logical::{Error, Fields, Object, Operation, Response, Write};
 
@@ -24,14 +24,12 @@ struct Changes {
 impl KvV2 {
     /// `metadata/<key>`.
     pub(super) async fn metadata(&self, call: &Call<'_, Endpoint>) -> Answer {
-        let key = call.path_field("path");
+        let key = call.path_field("path").trim_end_matches('/');
         match call.operation() {
             Operation::Read => Ok(self.key_info(key)?.map(|info| Response::json(info.describe()))),
             Operation::List => {
-                let folder = match key.trim_end_matches('/') {
-                    "" => metadata_key(""),
-                    key => metadata_key(&format!("{key}/")),
-                };
+                let folder = if key.is_empty() { key.to_owned() } else { format!("{key}/") };
+                let folder = format!("metadata/{folder}");
                 Ok(Response::list(self.view.list(&folder)?))
             }
             Operation::Delete => self.delete_key(key).await,
@@ -140,10 +138,11 @@ fn sent_changes(fields: Fields<'_>) -> Result<Changes, Error> {
     })
 }
 
-/// The object in `custom_metadata`.
+/// The object in `custom_metadata`; null is an empty one.
 fn sent_custom(fields: Fields<'_>) -> Result<Option<&Object>, Error> {
-    match fields.value("custom_metadata") {
+    match fields.given("custom_metadata") {
         None => Ok(None),
+        Some(Value::Null) => Ok(Some(no_fields())),
         Some(Value::Object(custom)) => Ok(Some(custom)),
         Some(_) => Err(Error::bad_request(
             "Field validation failed: error converting input for field \"custom_metadata\": expected a map",

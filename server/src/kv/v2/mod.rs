@@ -12,7 +12,7 @@ mod tests;
 mod version;
 mod versions;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -105,8 +105,15 @@ impl KvV2 {
     }
 }
 
+/// As in Vault a slash at the end of a key changes nothing here, while a value is not found with it.
 fn metadata_key(key: &str) -> String {
-    format!("metadata/{key}")
+    format!("metadata/{}", key.trim_end_matches('/'))
+}
+
+/// What null stands for where an object is expected.
+fn no_fields() -> &'static Object {
+    static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
+    &EMPTY
 }
 
 fn version_key(key: &str, version: u64) -> String {

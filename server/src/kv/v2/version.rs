@@ -105,10 +105,15 @@ impl KeyInfo {
         Some(now.saturating_add(life).unwrap_or(Timestamp::MAX))
     }
 
+    /// The user's remarks; Vault tells none from empty ones no longer once they are stored.
+    fn remarks(&self) -> Option<&BTreeMap<String, String>> {
+        self.custom_metadata.as_ref().filter(|remarks| !remarks.is_empty())
+    }
+
     /// The `metadata` of an answer about one version.
     pub fn describe_version(&self, number: u64) -> Option<Value> {
         let mut data = self.versions.get(&number)?.describe();
-        data["custom_metadata"] = json!(self.custom_metadata);
+        data["custom_metadata"] = json!(self.remarks());
         data["version"] = json!(number);
         Some(data)
     }
@@ -121,7 +126,7 @@ impl KeyInfo {
             "cas_required": self.cas_required,
             "created_time": self.created.to_string(),
             "current_version": self.current,
-            "custom_metadata": self.custom_metadata,
+            "custom_metadata": self.remarks(),
             "delete_version_after": duration::format(self.delete_version_after),
             "max_versions": self.max_versions,
             "oldest_version": self.oldest,
