@@ -2,67 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/process.rs"]
+mod child;
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
+use child::{Process, wait_for};
 use serde_json::{Value, json};
 use support::{Client, start_on};
 
-const DIR: &str = "VAULTLAB_TEST_CHILD_DIR";
 const WRITERS: usize = 4;
-
-/// Not a test of its own: a server on `store` below the given folder, until it is killed. Says
-/// its address on stdout.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run as a child process by the other tests"]
-async fn child_server() {
-    let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
-    let server = start_on(&dir.join("store")).await;
-    println!("listening on http://{}", server.addresses()[0]);
-    std::future::pending::<()>().await;
-}
-
-/// A server in a process of its own, killed when dropped.
-struct Process {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Starts [`child_server`]; `limits` are shell commands that run before it.
-fn spawn(dir: &Path, limits: &str) -> Process {
-    let mut child = Command::new("sh")
-        .args(["-c", &format!(r#"{limits} exec "$@""#), "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["child_server", "--exact", "--ignored", "--nocapture"])
-        .env(DIR, dir)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let address = BufReader::new(child.stdout.take().unwrap())
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| line.split_once("listening on ").map(|(_, address)| address.to_owned()));
-    Process { child, address: address.expect("the server starts") }
-}
 
 /// Initialises a server with one key; a root client and the key.
 async fn initialise(process: &Process) -> (Client, String) {
-    let client = Client::new(&process.address, "");
+    let client = Client::new(&process.url(), "");
     let body = json!({"secret_shares": 1, "secret_threshold": 1});
     let init = client.post("sys/init", body).await.expect(200);
     let key = init.body["keys"][0].as_str().unwrap().to_owned();
@@ -104,26 +62,25 @@ async fn count_up(client: Client, writer: usize, start: u64) -> u64 {
 async fn a_killed_server_has_every_acknowledged_write_and_recorded_each() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("audit.log");
-    let mut process = spawn(dir.path(), "");
+    let mut process = Process::start(dir.path(), "").await;
     let (root, key) = initialise(&process).await;
     let body = json!({"type": "file", "options": {"file_path": log}});
     root.post("sys/audit/file", body).await.expect(204);
 
     let mut acknowledged = [0; WRITERS];
     for round in 0..4_u64 {
-        let client = Client::new(&process.address, &root.token);
+        let client = Client::new(&process.url(), &root.token);
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| tokio::spawn(count_up(client.clone(), writer, acknowledged[writer])))
             .collect();
         tokio::time::sleep(Duration::from_millis(150 + 70 * round)).await;
-        process.child.kill().unwrap();
-        process.child.wait().unwrap();
+        process.kill();
         for (writer, task) in writers.into_iter().enumerate() {
             acknowledged[writer] = task.await.unwrap();
         }
 
-        process = spawn(dir.path(), "");
-        let client = Client::new(&process.address, &root.token);
+        process = Process::start(dir.path(), "").await;
+        let client = Client::new(&process.url(), &root.token);
         unseal(&client, &key).await;
         for (writer, acknowledged) in acknowledged.iter_mut().enumerate() {
             let found = client.get(&format!("kv/counter-{writer}")).await.expect(200);
@@ -153,7 +110,8 @@ async fn a_killed_server_has_every_acknowledged_write_and_recorded_each() {
 async fn a_full_disk_refuses_writes_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     // No file can grow beyond 256 blocks of 512 bytes.
-    let process = spawn(dir.path(), r#"trap "" XFSZ; ulimit -S -f 256;"#);
+    let process =
+        Process::limited(dir.path(), "tls_disable = true", r#"trap "" XFSZ; ulimit -S -f 256;"#).await;
     let (root, key) = initialise(&process).await;
     let ballast = "x".repeat(20_000);
     let mut written = 0;
@@ -175,13 +133,13 @@ async fn a_full_disk_refuses_writes_and_nothing_else() {
 
     // There is room again: the same server goes on, and so does the next one.
     let raised = Command::new("prlimit")
-        .args(["--fsize=unlimited:unlimited", "--pid", &process.child.id().to_string()])
+        .args(["--fsize=unlimited:unlimited", "--pid", &process.id().to_string()])
         .status();
     assert!(raised.unwrap().success());
     root.post(&format!("kv/{written}"), json!({ "ballast": ballast })).await.expect(204);
     drop(process);
-    let process = spawn(dir.path(), "");
-    let client = Client::new(&process.address, &root.token);
+    let process = Process::start(dir.path(), "").await;
+    let client = Client::new(&process.url(), &root.token);
     unseal(&client, &key).await;
     client.get(&format!("kv/{written}")).await.expect(200);
 }
@@ -262,11 +220,7 @@ async fn a_reload_opens_audit_files_anew() {
     fs::rename(&log, &rotated).unwrap();
     lab.server.reload();
     // The file is there at once, not only with the next request.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !log.exists() {
-        assert!(Instant::now() < deadline, "not opened anew");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_for("the new audit file", async || log.exists()).await;
     lab.root.get("sys/policies/acl?list=true").await.expect(200);
     let paths = |path: &Path| -> Vec<String> {
         let lines = audit_lines(path);

@@ -2,87 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/process.rs"]
+mod child;
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use child::{Process, wait_for};
 use serde_json::json;
 use support::Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const CONFIG: &str = "VAULTLAB_TEST_CONFIG";
-
-/// Not a test of its own: what `vaultlab server -config=FILE` does.
-#[tokio::test]
-#[ignore = "run as a child process by the tests here"]
-async fn child_run() {
-    let Some(config) = std::env::var_os(CONFIG).map(PathBuf::from) else { return };
-    vaultlab_server::server::run(&[config]).await.unwrap();
-}
-
-struct Process {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Process {
-    /// A server with its configuration and store in `dir`, once it answers.
-    async fn start(dir: &Path, listener: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = dir.join("server.hcl");
-        let text = format!(
-            "storage \"file\" {{ path = \"{}\" }}\nlistener \"tcp\" {{\n  address = \"127.0.0.1:{port}\"\n  \
-             tls_disable = true\n  {listener}\n}}\n",
-            dir.join("store").display()
-        );
-        fs::write(&config, text).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["child_run", "--exact", "--ignored", "--nocapture"])
-            .env(CONFIG, &config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let process = Self { child, address: format!("127.0.0.1:{port}") };
-        wait_for("the server", async || TcpStream::connect(&process.address).await.is_ok()).await;
-        process
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// A client of this server with a root token.
-    async fn initialised(&self) -> Client {
-        let client = Client::new(&format!("http://{}", self.address), "");
-        let shares = json!({"secret_shares": 1, "secret_threshold": 1});
-        let init = client.post("sys/init", shares).await.expect(200);
-        client.post("sys/unseal", json!({ "key": init.body["keys"][0] })).await.expect(200);
-        client.with_token(init.body["root_token"].as_str().unwrap())
-    }
-}
-
-/// Waits until something is so.
-async fn wait_for(what: &str, check: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !check().await {
-        assert!(Instant::now() < deadline, "{what} did not come");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+/// A client of a server without keys, with a root token.
+async fn initialised(server: &Process) -> Client {
+    let client = Client::new(&server.url(), "");
+    let shares = json!({"secret_shares": 1, "secret_threshold": 1});
+    let init = client.post("sys/init", shares).await.expect(200);
+    client.post("sys/unseal", json!({ "key": init.body["keys"][0] })).await.expect(200);
+    client.with_token(init.body["root_token"].as_str().unwrap())
 }
 
 /// Files this process may have open: as many as the system lets, which is what it then is.
@@ -99,7 +38,7 @@ async fn ten_thousand_connections_are_held_and_each_is_served() {
     let count = allow_files().saturating_sub(SPARE).min(10_000);
     let dir = tempfile::tempdir().unwrap();
     let server = Process::start(dir.path(), "").await;
-    let client = server.initialised().await;
+    let client = initialised(&server).await;
     let mut connections = Vec::with_capacity(count);
     for _ in 0..count {
         connections.push(TcpStream::connect(&server.address).await.unwrap());
@@ -169,7 +108,7 @@ async fn sighup_opens_audit_files_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (log, rotated) = (dir.path().join("audit.log"), dir.path().join("audit.log.1"));
     let mut server = Process::start(dir.path(), "").await;
-    let root = server.initialised().await;
+    let root = initialised(&server).await;
     let device = json!({"type": "file", "options": {"file_path": log}});
     root.post("sys/audit/file", device).await.expect(204);
     root.get("auth/token/lookup-self").await.expect(200);
@@ -180,5 +119,5 @@ async fn sighup_opens_audit_files_anew() {
     assert!(fs::read_to_string(&rotated).unwrap().contains("auth/token/lookup-self"));
     assert!(fs::read_to_string(&log).unwrap().contains("sys/mounts"));
     server.signal("-TERM");
-    assert!(server.child.wait().unwrap().success());
+    assert!(server.ended().success());
 }

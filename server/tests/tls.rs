@@ -2,46 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[path = "support/process.rs"]
+mod child;
 
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use child::{Process, free_address, wait_for};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-
-const CONFIG: &str = "VAULTLAB_TEST_CONFIG";
-
-/// Not a test of its own: what `vaultlab server -config=FILE` does.
-#[tokio::test]
-#[ignore = "run as a child process by sighup_loads_a_new_certificate"]
-async fn child_run() {
-    let Some(config) = std::env::var_os(CONFIG).map(PathBuf::from) else { return };
-    vaultlab_server::server::run(&[config]).await.unwrap();
-}
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-}
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
@@ -62,7 +36,7 @@ fn write_certificate(ca: &Ca, dir: &Path) -> Vec<u8> {
 }
 
 /// The status line of a request over TLS and the certificate the server showed.
-async fn health(port: u16, ca: &Ca) -> std::io::Result<(String, Vec<u8>)> {
+async fn health(address: &str, ca: &Ca) -> std::io::Result<(String, Vec<u8>)> {
     let mut roots = RootCertStore::empty();
     roots.add(ca.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -71,7 +45,7 @@ async fn health(port: u16, ca: &Ca) -> std::io::Result<(String, Vec<u8>)> {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     stream.write_all(b"GET /v1/sys/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
@@ -83,57 +57,44 @@ async fn health(port: u16, ca: &Ca) -> std::io::Result<(String, Vec<u8>)> {
 }
 
 /// Asks until the server shows this certificate.
-async fn wait_for(port: u16, ca: &Ca, certificate: &[u8]) -> String {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        match health(port, ca).await {
-            Ok((status, shown)) if shown == certificate => return status,
-            other => assert!(Instant::now() < deadline, "{other:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn wait_for_certificate(address: &str, ca: &Ca, certificate: &[u8]) {
+    let shown = async || health(address, ca).await.is_ok_and(|(_, shown)| shown == certificate);
+    wait_for("the certificate", shown).await;
 }
 
 #[tokio::test]
 async fn sighup_loads_a_new_certificate() {
     let dir = tempfile::tempdir().unwrap();
-    let dir_text = dir.path().display();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = dir.path().join("server.hcl");
-    let text = format!(
-        r#"
-        storage "file" {{ path = "{dir_text}/store" }}
-        listener "tcp" {{
-            address       = "127.0.0.1:{port}"
-            tls_cert_file = "{dir_text}/cert.pem"
-            tls_key_file  = "{dir_text}/key.pem"
-        }}
-        "#
-    );
-    fs::write(&config, text).unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let files = |folder: &Path| {
+        let folder = folder.display();
+        format!("tls_cert_file = \"{folder}/cert.pem\"\n  tls_key_file = \"{folder}/key.pem\"")
+    };
     let ca = ca();
-    let first = write_certificate(&ca, dir.path());
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["child_run", "--exact", "--ignored", "--nocapture"])
-        .env(CONFIG, &config)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut process = Process(child);
-    assert_eq!(wait_for(port, &ca, &first).await, "HTTP/1.1 501 Not Implemented");
+    let [first, _] = [&one, &two].map(|folder| {
+        fs::create_dir(folder).unwrap();
+        write_certificate(&ca, folder)
+    });
+    // A second listener, whose certificate is read again after the first one's.
+    let other = free_address();
+    let second_stanza = format!("}}\nlistener \"tcp\" {{\n  address = \"{other}\"\n  {}", files(&two));
+    let stanzas = format!("{}\n{second_stanza}", files(&one));
+    let mut process = Process::limited(dir.path(), &stanzas, "").await;
+    wait_for_certificate(&process.address, &ca, &first).await;
+    assert_eq!(health(&process.address, &ca).await.unwrap().0, "HTTP/1.1 501 Not Implemented");
 
-    let second = write_certificate(&ca, dir.path());
+    let second = write_certificate(&ca, &one);
     process.signal("-HUP");
-    wait_for(port, &ca, &second).await;
+    wait_for_certificate(&process.address, &ca, &second).await;
 
-    // A certificate that cannot be used changes nothing.
-    fs::write(dir.path().join("cert.pem"), "broken").unwrap();
+    // A certificate that cannot be used changes nothing, and does not keep the others from being read.
+    fs::write(one.join("cert.pem"), "broken").unwrap();
+    let of_other = write_certificate(&ca, &two);
     process.signal("-HUP");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    wait_for(port, &ca, &second).await;
+    wait_for_certificate(&other, &ca, &of_other).await;
+    assert_eq!(health(&process.address, &ca).await.unwrap().1, second);
 
     process.signal("-TERM");
-    let status = process.0.wait().unwrap();
+    let status = process.ended();
     assert!(status.success(), "{status}");
 }
