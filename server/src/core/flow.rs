@@ -300,7 +300,7 @@ fn log_input<'a>(
     if let Some((caller, decision)) = caller {
         input.decision = Some(decision);
         if let Some(entity) = &caller.entity {
-            input.identity_policies = &entity.policies;
+            input.identity_policies = &entity.membership.policies;
         }
     }
     input
@@ -361,12 +361,12 @@ async fn audit_response(
 }
 
 impl Active {
-    /// What a token may do: its own policies and those of its entity.
+    /// What a token may do: its own policies and those of its entity and the entity's groups.
     pub fn acl_of(&self, entry: &crate::logical::TokenEntry, entity: Option<&StoredEntity>) -> Arc<Acl> {
         match entity {
-            Some(entity) if !entity.policies.is_empty() => {
+            Some(entity) if !entity.membership.policies.is_empty() => {
                 let mut names = entry.policies.clone();
-                names.extend(entity.policies.iter().cloned());
+                names.extend(entity.membership.policies.iter().cloned());
                 names.sort_unstable();
                 names.dedup();
                 self.policies.acl(&names, Some(entity))

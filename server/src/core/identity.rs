@@ -1,4 +1,4 @@
-//! Identity entities and their aliases, as far as logins need them.
+//! Identity: entities, their aliases and groups, as far as logins need them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::groups::{Groups, Membership, StoredGroup};
 use crate::logical::{Alias, Entity, Error, View, Write};
 use crate::{policy, random};
 
@@ -26,6 +27,9 @@ pub struct StoredEntity {
     pub disabled: bool,
     /// Its names at auth mounts, one at each.
     pub aliases: Vec<StoredAlias>,
+    /// Its groups and what they give it, worked out when it is read.
+    #[serde(skip)]
+    pub membership: Membership,
     /// When it was made.
     pub created: Timestamp,
     /// When it was last changed.
@@ -101,6 +105,7 @@ impl From<EntityRecord> for StoredEntity {
             policies: record.policies,
             disabled: record.disabled,
             aliases,
+            membership: Membership::default(),
             created: record.created,
             updated: record.updated,
         }
@@ -134,6 +139,7 @@ impl StoredEntity {
             policies: Vec::new(),
             disabled: false,
             aliases: Vec::new(),
+            membership: Membership::default(),
             created: now,
             updated: now,
         }
@@ -151,7 +157,7 @@ impl StoredEntity {
         policy::Identity {
             entity: Entity { id: self.id.clone(), name: self.name.clone(), metadata: self.metadata.clone() },
             aliases: self.aliases.iter().map(alias).collect(),
-            groups: Vec::new(),
+            groups: self.membership.for_policies(),
         }
     }
 }
@@ -166,6 +172,8 @@ struct Cache {
     entities: HashMap<String, Arc<StoredEntity>>,
     /// Ids by the alias' key.
     aliases: HashMap<String, String>,
+    /// All groups.
+    groups: Option<Arc<Groups>>,
     /// Counts changes: what was read before one must not be kept after it.
     changes: u64,
 }
@@ -209,9 +217,11 @@ impl IdentityStore {
         }
         let changes = cache.changes;
         drop(cache);
-        let Some(entity) = self.view.get_json::<Arc<StoredEntity>>(&format!("entity/{id}"))? else {
+        let Some(mut entity) = self.view.get_json::<StoredEntity>(&format!("entity/{id}"))? else {
             return Ok(None);
         };
+        entity.membership = Membership::of(&*self.groups()?, &entity);
+        let entity = Arc::new(entity);
         self.keep(changes, |cache| {
             cache.entities.insert(id.to_owned(), Arc::clone(&entity));
         });
@@ -240,6 +250,46 @@ impl IdentityStore {
         // Also when this is given up on the way: it may have been written by then.
         let _forgotten = Forget { store: self, ids, aliases };
         Ok(self.view.batch(writes).await?)
+    }
+
+    /// All groups.
+    ///
+    /// # Errors
+    /// When storage cannot be read.
+    pub fn groups(&self) -> Result<Arc<Groups>, Error> {
+        let cache = self.cache();
+        if let Some(groups) = &cache.groups {
+            return Ok(Arc::clone(groups));
+        }
+        let changes = cache.changes;
+        drop(cache);
+        let mut groups = Groups::new();
+        for id in self.view.list("group/")? {
+            if let Some(group) = self.view.get_json(&format!("group/{id}"))? {
+                groups.insert(id, group);
+            }
+        }
+        let groups = Arc::new(groups);
+        self.keep(changes, |cache| cache.groups = Some(Arc::clone(&groups)));
+        Ok(groups)
+    }
+
+    /// Stores a group.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn put_group(&self, _changing: &Changing<'_>, group: &StoredGroup) -> Result<(), Error> {
+        let _forgotten = ForgetGroups(self);
+        Ok(self.view.put_json(&format!("group/{}", group.id), group).await?)
+    }
+
+    /// Removes a group.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn remove_group(&self, _changing: &Changing<'_>, group: &StoredGroup) -> Result<(), Error> {
+        let _forgotten = ForgetGroups(self);
+        Ok(self.view.delete(&format!("group/{}", group.id)).await?)
     }
 
     /// All entities.
@@ -312,7 +362,8 @@ impl IdentityStore {
             }),
         }
         self.put(&changing, &[&entity], &[]).await?;
-        Ok(Arc::new(entity))
+        // Read again, with what its groups give it.
+        self.shared(&entity.id)?.ok_or_else(|| Error::internal("an entity that was just stored is gone"))
     }
 
     /// Waits for the right to change entities.
@@ -346,7 +397,7 @@ impl IdentityStore {
         self.write(ids, aliases, writes).await
     }
 
-    /// Removes an entity with its aliases; the next login makes a new one.
+    /// Removes an entity with its aliases and from its groups; the next login makes a new one.
     ///
     /// # Errors
     /// When storage fails.
@@ -355,6 +406,12 @@ impl IdentityStore {
         let aliases: Vec<String> = aliases.collect();
         let mut writes = vec![Write::delete(format!("entity/{}", entity.id))];
         writes.extend(aliases.iter().map(Write::delete));
+        for group in &entity.membership.direct {
+            let mut group = StoredGroup::clone(group);
+            group.member_entity_ids.retain(|id| *id != entity.id);
+            writes.push(Write::put_json(format!("group/{}", group.id), &group)?);
+        }
+        let _forgotten = ForgetGroups(self);
         self.write(vec![entity.id.clone()], aliases, writes).await
     }
 }
@@ -376,6 +433,18 @@ impl Drop for Forget<'_> {
         for alias in &self.aliases {
             cache.aliases.remove(alias);
         }
+    }
+}
+
+/// Forgets the groups, and with them what every entity got from them, when dropped.
+struct ForgetGroups<'a>(&'a IdentityStore);
+
+impl Drop for ForgetGroups<'_> {
+    fn drop(&mut self) {
+        let mut cache = self.0.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.changes += 1;
+        cache.groups = None;
+        cache.entities.clear();
     }
 }
 

@@ -63,7 +63,7 @@ async fn make_token(
             return Err(Error::coded(403, "permission denied"));
         }
         auth.entity_id.clone_from(&entity.id);
-        auth.identity_policies = sanitize_policies(&entity.policies, false);
+        auth.identity_policies = sanitize_policies(&entity.membership.policies, false);
     }
     auth.display_name = display_name(&request.mount_point, &auth.display_name);
     auth.lease.ttl = ttl;

@@ -3,6 +3,7 @@
 pub mod active;
 pub mod ceremony;
 pub mod flow;
+pub mod groups;
 pub mod identity;
 pub mod lifecycle;
 pub mod login;

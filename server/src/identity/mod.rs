@@ -1,14 +1,16 @@
-//! `identity/`: entities and their aliases, made by logins or ahead of them. Merging, groups and OIDC
-//! are not there.
+//! `identity/`: entities and their aliases, made by logins or ahead of them, and groups of entities. Merging,
+//! external groups and OIDC are not there.
 
 mod alias;
 mod entity;
+mod group;
 
 use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 
 use crate::core::active::Active;
+use crate::core::groups::StoredGroup;
 use crate::core::identity::{StoredAlias, StoredEntity};
 use crate::framework::{Router, route};
 use crate::logical::Operation::{Delete, List, Read, Update};
@@ -26,12 +28,21 @@ pub enum Endpoint {
     NewAlias,
     Aliases,
     Alias,
+    NewGroup,
+    Groups,
+    Group,
+    GroupNames,
+    GroupName,
+    LookupGroup,
 }
 
 /// What a write to an entity may send.
 const ENTITY: &[&str] = &["disabled", "id", "metadata", "name", "policies"];
 /// What a write to an alias may send.
 const ALIAS: &[&str] = &["canonical_id", "custom_metadata", "entity_id", "id", "mount_accessor", "name"];
+/// What a write to a group may send.
+const GROUP: &[&str] =
+    &["id", "member_entity_ids", "member_group_ids", "metadata", "name", "policies", "type"];
 
 static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
     const LOOKUP: &[&str] = &["id", "name", "alias_id", "alias_name", "alias_mount_accessor"];
@@ -45,6 +56,12 @@ static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
         route("entity-alias", &[Update], &[ALIAS], Endpoint::NewAlias),
         route("entity-alias/id/?", &[List], &[&[]], Endpoint::Aliases),
         route("entity-alias/id/{id}", &[Read, Update, Delete], &[ALIAS], Endpoint::Alias),
+        route("group", &[Update], &[GROUP], Endpoint::NewGroup),
+        route("group/id/?", &[List], &[&[]], Endpoint::Groups),
+        route("group/id/{id}", &[Read, Update, Delete], &[GROUP], Endpoint::Group),
+        route("group/name/?", &[List], &[&[]], Endpoint::GroupNames),
+        route("group/name/{name+}", &[Read, Update, Delete], &[GROUP], Endpoint::GroupName),
+        route("lookup/group", &[Update], &[LOOKUP], Endpoint::LookupGroup),
     ])
 });
 
@@ -86,6 +103,18 @@ pub async fn handle(active: &Arc<Active>, request: &Request) -> Result<Option<Re
             });
             Response::list_with_info(aliases.collect())
         }
+        Endpoint::NewGroup | Endpoint::Group | Endpoint::GroupName if call.operation() == Update => {
+            group::write(active, &call).await?
+        }
+        Endpoint::Group | Endpoint::GroupName if call.operation() == Delete => {
+            group::remove(active, &call).await?
+        }
+        Endpoint::NewGroup
+        | Endpoint::Group
+        | Endpoint::GroupName
+        | Endpoint::Groups
+        | Endpoint::GroupNames
+        | Endpoint::LookupGroup => group::read(active, &call)?,
         Endpoint::Lookup => entity::lookup(active, &call)?.map(|entity| shown(active, &entity)),
     };
     Ok(call.finish(response))
@@ -154,14 +183,16 @@ fn alias_summary(active: &Active, entity: &StoredEntity, alias: &StoredAlias) ->
 
 fn shown(active: &Active, entity: &StoredEntity) -> Response {
     let aliases: Vec<Value> = entity.aliases.iter().map(|alias| alias_json(active, entity, alias)).collect();
+    let ids = |groups: &[Arc<StoredGroup>]| json!(groups.iter().map(|group| &group.id).collect::<Vec<_>>());
+    let membership = &entity.membership;
     Response::json(json!({
         "aliases": aliases,
         "creation_time": entity.created.to_string(),
-        "direct_group_ids": [],
+        "direct_group_ids": ids(&membership.direct),
         "disabled": entity.disabled,
-        "group_ids": [],
+        "group_ids": json!(membership.all().map(|group| &group.id).collect::<Vec<_>>()),
         "id": entity.id,
-        "inherited_group_ids": [],
+        "inherited_group_ids": ids(&membership.inherited),
         "last_update_time": entity.updated.to_string(),
         "merged_entity_ids": null,
         "metadata": null_if_empty(json!(entity.metadata)),

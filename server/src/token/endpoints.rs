@@ -241,7 +241,7 @@ fn shown(active: &Active, token: &StoredToken, hide_id: bool) -> Result<Response
     };
     if let Some(entity) = entity {
         data.insert("external_namespace_policies".into(), json!({}));
-        data.insert("identity_policies".into(), json!(entity.policies));
+        data.insert("identity_policies".into(), json!(entity.membership.policies));
     }
     Ok(Response::data(data))
 }

@@ -71,6 +71,7 @@ async fn clean(root: &Client) {
         ("sys/policies/acl", &["default", "root", "default-ceiling"][..]),
         ("sys/policies/password", &[]),
         ("auth/token/roles", &[]),
+        ("identity/group/id", &[]),
         ("identity/entity/id", &[]),
     ] {
         for name in names(root, list).await {
