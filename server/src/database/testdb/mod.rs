@@ -6,6 +6,7 @@
 
 mod mariadb;
 mod postgres;
+pub mod proxy;
 mod server;
 mod target;
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod configs;
+mod faults;
 mod leases;
 mod roles;
 mod root_rotation;

@@ -50,6 +50,8 @@ enum Protocol {
 struct Failure {
     /// Statements that were executed before.
     executed: usize,
+    /// Whether there was a connection to execute them on.
+    begun: bool,
     error: PluginError,
 }
 
@@ -93,9 +95,10 @@ impl MySql {
         secrets: &[&str],
         protocol: Protocol,
     ) -> Result<(), Failure> {
-        let mut executed = 0;
+        let (mut executed, mut begun) = (0, false);
         let work = async {
             let mut taken = self.begin().await?;
+            begun = true;
             let result = run_all(&mut taken, statements, secrets, protocol, &mut executed).await;
             match &result {
                 Ok(()) => taken.put_back(),
@@ -110,18 +113,23 @@ impl MySql {
             result
         };
         let result = within_limit("the database operation", work).await;
-        result.map_err(|error| Failure { executed, error })
+        result.map_err(|error| Failure { executed, begun, error })
     }
 
     /// Removes what a failed creation left: MySQL commits each CREATE USER and GRANT by itself.
     ///
     /// Vault leaves the user behind. It is removed here unless the statements may have met an account that
-    /// existed before: then nothing is touched.
+    /// existed before: then nothing is touched. Of a connection that was lost nobody knows what the server still
+    /// did.
     async fn roll_back(&self, request: &NewUser<'_>, username: String, failure: Failure) -> PluginError {
-        let Failure { executed, error } = failure;
+        let Failure { executed, begun, error } = failure;
+        let unknown = begun && executed == 0 && error.is_lost();
+        // A name that would not be made again is nobody else's.
+        let again = || self.usernames.generate(request.display_name, request.role).ok();
         let may_be_anothers = error.to_string().contains(CANNOT_USER)
+            || (unknown && again().is_none_or(|name| name == username))
             || request.statements.iter().any(|s| s.to_ascii_uppercase().contains("IF NOT EXISTS"));
-        if executed == 0 || (may_be_anothers && request.rollback.is_empty()) {
+        if (executed == 0 && !unknown) || (may_be_anothers && request.rollback.is_empty()) {
             return error;
         }
         let values = [("name", username.as_str()), ("username", username.as_str())];
@@ -142,7 +150,8 @@ impl MySql {
         let values = [("name", username), ("username", username)];
         let statements = prepare(&[DEFAULT_REVOKE.to_owned()], &values, Blocks::Split);
         let secrets = [self.admin_password.as_str()];
-        let Err(Failure { executed, mut error }) = self.run(&statements, &secrets, Protocol::Direct).await
+        let Err(Failure { executed, mut error, .. }) =
+            self.run(&statements, &secrets, Protocol::Direct).await
         else {
             return Ok(());
         };

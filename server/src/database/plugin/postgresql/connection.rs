@@ -5,13 +5,14 @@ use std::error::Error as _;
 use async_trait::async_trait;
 use rustls::ClientConfig;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::dsn::Dsn;
 use crate::database::PluginError;
-use crate::database::plugin::pool::Connect;
+use crate::database::plugin::pool::{Connect, time_is_up};
 use crate::database::plugin::redact;
 
 /// Opens connections.
@@ -41,8 +42,19 @@ impl Connect for Connector {
 
     async fn connect(&self) -> Result<Session, PluginError> {
         let tls = MakeRustlsConnect::new(self.tls.clone());
-        let (client, connection) =
-            self.dsn.config.connect(tls).await.map_err(|e| connect_error(&self.dsn.target, &e))?;
+        let config = &self.dsn.config;
+        let connecting = config.connect(tls);
+        // The driver's own limit ends with the TCP connection: a server that then says nothing would be waited
+        // for.
+        let opened = match config.get_connect_timeout() {
+            None => connecting.await,
+            Some(limit) => {
+                let limit = *limit * u32::try_from(config.get_hosts().len()).unwrap_or(1).max(1);
+                let late = |_| time_is_up("connecting to the database", limit);
+                timeout(limit, connecting).await.map_err(late)?
+            }
+        };
+        let (client, connection) = opened.map_err(|e| connect_error(&self.dsn.target, &e))?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "PostgreSQL connection ended");
