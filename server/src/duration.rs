@@ -13,7 +13,10 @@ pub enum DurationError {
     /// A number without a unit after one with a unit.
     #[error("time: missing unit in duration {0:?}")]
     MissingUnit(String),
-    /// A unit that isn't `ns us µs ms s m h d`.
+    /// Days that are no whole number.
+    #[error("strconv.ParseInt: parsing {0:?}: invalid syntax")]
+    Days(String),
+    /// A unit that isn't `ns us µs ms s m h`.
     #[error("time: unknown unit {unit:?} in duration {text:?}")]
     UnknownUnit {
         /// The unit.
@@ -21,9 +24,9 @@ pub enum DurationError {
         /// The whole text.
         text: String,
     },
-    /// Below zero where that makes no sense.
-    #[error("duration {0:?} must not be negative")]
-    Negative(String),
+    /// Below zero where that makes no sense; how many seconds.
+    #[error("cannot provide negative value '-{0}'")]
+    Negative(u64),
     /// Longer than Go's 64-bit nanoseconds hold (about 292 years).
     #[error("duration {0:?} is out of range")]
     OutOfRange(String),
@@ -35,25 +38,35 @@ pub enum DurationError {
 /// Longest duration: `i64::MAX` nanoseconds.
 const MAX: Duration = Duration::from_nanos(i64::MAX as u64);
 
-/// Parses `90`, `"90"` (seconds), `1h30m`, `1.5h`, `2d`. Empty is zero.
+/// Parses `90` (seconds), `1h30m`, `1.5h`, `2d`: whole days stand alone. Empty is zero.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
-    let trimmed = text.trim();
-    if trimmed.is_empty() {
+    if text.is_empty() {
         return Ok(Duration::ZERO);
     }
-    if trimmed.starts_with('-') && trimmed != "-0" {
-        return Err(DurationError::Negative(text.to_owned()));
+    let negative = text.starts_with('-');
+    let body = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let duration = if !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds: i64 = body.parse().map_err(|_| DurationError::Invalid(text.to_owned()))?;
+        whole(seconds.unsigned_abs(), 1, text)?
+    } else if let Some(days) = body.strip_suffix('d') {
+        let no_number = || DurationError::Days(text.trim_end_matches('d').to_owned());
+        let days: u64 = if days.starts_with('+') { None } else { days.parse().ok() }.ok_or_else(no_number)?;
+        whole(days, 86_400, text)?
+    } else {
+        parse_units(body, text)?
+    };
+    match duration.as_secs() {
+        seconds if negative && seconds > 0 => Err(DurationError::Negative(seconds)),
+        // As in Vault, which looks at whole seconds.
+        _ if negative => Ok(Duration::ZERO),
+        _ => Ok(duration),
     }
-    let body = trimmed.trim_start_matches(['+', '-']);
-    if body.bytes().all(|b| b.is_ascii_digit()) {
-        return body
-            .parse::<u64>()
-            .ok()
-            .map(Duration::from_secs)
-            .filter(|d| *d <= MAX)
-            .ok_or_else(|| DurationError::OutOfRange(text.to_owned()));
-    }
-    parse_units(body, text)
+}
+
+/// So many units of whole seconds.
+fn whole(count: u64, unit: u64, text: &str) -> Result<Duration, DurationError> {
+    let seconds = count.checked_mul(unit).map(Duration::from_secs);
+    seconds.filter(|duration| *duration <= MAX).ok_or_else(|| DurationError::OutOfRange(text.to_owned()))
 }
 
 fn parse_units(body: &str, text: &str) -> Result<Duration, DurationError> {
@@ -75,8 +88,11 @@ fn parse_units(body: &str, text: &str) -> Result<Duration, DurationError> {
             .ok()
             .and_then(|n| total.checked_add(Duration::from_nanos(n)))
             .filter(|d| *d <= MAX)
-            .ok_or_else(|| DurationError::OutOfRange(text.to_owned()))?;
+            .ok_or_else(|| DurationError::Invalid(text.to_owned()))?;
         rest = next;
+    }
+    if body.is_empty() {
+        return Err(DurationError::Invalid(text.to_owned()));
     }
     Ok(total)
 }
@@ -89,7 +105,6 @@ fn unit_nanos(unit: &str, text: &str) -> Result<u128, DurationError> {
         "s" => 1_000_000_000,
         "m" => 60_000_000_000,
         "h" => 3_600_000_000_000,
-        "d" => 86_400_000_000_000,
         _ => {
             return Err(DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() });
         }
@@ -114,27 +129,12 @@ fn scaled(number: &str, unit: u128) -> Option<u128> {
     Some(whole.saturating_mul(unit).saturating_add(part))
 }
 
-/// Parses a JSON number of seconds or a string as [`parse`] does; null is zero.
+/// Parses a JSON number or string, both as [`parse`] does its text; null is zero.
 pub fn parse_value(value: &Value) -> Result<Duration, DurationError> {
     match value {
         Value::Null => Ok(Duration::ZERO),
         Value::String(text) => parse(text),
-        Value::Number(number) => {
-            let text = number.to_string();
-            if let Some(seconds) = number.as_u64() {
-                return Some(Duration::from_secs(seconds))
-                    .filter(|d| *d <= MAX)
-                    .ok_or(DurationError::OutOfRange(text));
-            }
-            match number.as_f64() {
-                Some(seconds) if seconds < 0.0 => Err(DurationError::Negative(text)),
-                Some(seconds) => Duration::try_from_secs_f64(seconds.trunc())
-                    .ok()
-                    .filter(|d| *d <= MAX)
-                    .ok_or(DurationError::OutOfRange(text)),
-                None => Err(DurationError::WrongType),
-            }
-        }
+        Value::Number(number) => parse(&number.to_string()),
         _ => Err(DurationError::WrongType),
     }
 }
@@ -219,16 +219,32 @@ mod tests {
             "99999999999999999999",
             "1e9h",
             "300000d",
+            " 5s",
+            "5s ",
+            "+",
+            "+-5",
+            "-",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert_eq!(parse("1y").unwrap_err().to_string(), "time: unknown unit \"y\" in duration \"1y\"");
+        for (text, told) in [
+            ("1y", "time: unknown unit \"y\" in duration \"1y\""),
+            ("1d2h", "time: unknown unit \"d\" in duration \"1d2h\""),
+            ("1h2d", "strconv.ParseInt: parsing \"1h2\": invalid syntax"),
+            ("1.5", "time: missing unit in duration \"1.5\""),
+            ("9999999999h", "time: invalid duration \"9999999999h\""),
+            ("-1h", "cannot provide negative value '-3600'"),
+            ("-2d", "cannot provide negative value '-172800'"),
+        ] {
+            assert_eq!(parse(text).unwrap_err().to_string(), told);
+        }
+        assert_eq!(parse("-5ms"), Ok(Duration::ZERO));
     }
 
     #[test]
     fn values_may_be_numbers_or_strings() {
         assert_eq!(parse_value(&Value::from(60)), Ok(Duration::from_mins(1)));
-        assert_eq!(parse_value(&Value::from(1.9)), Ok(Duration::from_secs(1)));
+        assert!(parse_value(&Value::from(1.9)).is_err());
         assert_eq!(parse_value(&Value::from("1m")), Ok(Duration::from_mins(1)));
         assert!(parse_value(&Value::from(-1)).is_err());
         assert!(parse_value(&Value::from(1e300)).is_err());

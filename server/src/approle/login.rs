@@ -44,8 +44,9 @@ impl AppRole {
                 return Err(invalid());
             };
             deferred = counted;
-            let from_there = check_subset(&entry.cidr_list, &role.secret_id_bound_cidrs)
-                .and_then(|()| check_source(call.request, &entry.cidr_list, "secret ID"));
+            let from_there = check_subset(&entry.cidr_list, &role.secret_id_bound_cidrs).and_then(|()| {
+                check_source(call.request, &entry.cidr_list, "through CIDR restrictions on the secret ID")
+            });
             if let Err(error) = from_there {
                 deferred.store().await?;
                 return Err(error);
@@ -55,7 +56,9 @@ impl AppRole {
             }
             metadata = entry.metadata;
         }
-        if let Err(error) = check_source(call.request, &role.secret_id_bound_cidrs, "role") {
+        if let Err(error) =
+            check_source(call.request, &role.secret_id_bound_cidrs, "by CIDR restrictions on the role")
+        {
             deferred.store().await?;
             return Err(error);
         }
@@ -114,7 +117,7 @@ impl AppRole {
 }
 
 /// Refuses a login from outside the networks its role or secret_id is bound to.
-fn check_source(request: &Request, networks: &[IpNet], of: &str) -> Result<(), Error> {
+fn check_source(request: &Request, networks: &[IpNet], by_what: &str) -> Result<(), Error> {
     if networks.is_empty() {
         return Ok(());
     }
@@ -123,8 +126,5 @@ fn check_source(request: &Request, networks: &[IpNet], of: &str) -> Result<(), E
     if network::any_contains(networks, address) {
         return Ok(());
     }
-    Err(Error::bad_request(format!(
-        "source address {:?} unauthorized through CIDR restrictions on the {of}",
-        address.to_string()
-    )))
+    Err(Error::bad_request(format!("source address {:?} unauthorized {by_what}", address.to_string())))
 }

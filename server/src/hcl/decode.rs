@@ -33,7 +33,7 @@ pub(crate) fn duration(value: &Value) -> Result<Duration, DurationError> {
     match &value.kind {
         ValueKind::String(text) => duration::parse(text),
         ValueKind::Number { value, .. } => duration::parse_value(&(*value).into()),
-        ValueKind::Float(seconds) => duration::parse_value(&(*seconds).into()),
+        ValueKind::Float(seconds) => duration::parse(&seconds.trunc().to_string()),
         _ => Err(DurationError::WrongType),
     }
 }

@@ -144,7 +144,7 @@ async fn logins_are_bound_to_networks() {
     );
     assert_eq!(
         seen(login(&wide, Some("192.168.0.1")).await),
-        (400, "source address \"192.168.0.1\" unauthorized through CIDR restrictions on the role".into())
+        (400, "source address \"192.168.0.1\" unauthorized by CIDR restrictions on the role".into())
     );
     assert_eq!(seen(login(&wide, None).await).0, 500);
     // The role's networks were narrowed after the secret_id was made.

@@ -61,7 +61,7 @@ impl Settings {
 /// `delete_version_after` in seconds; unlike other durations it may be negative.
 fn signed_seconds(fields: Fields<'_>) -> Result<Option<i64>, Error> {
     let negative = match fields.value("delete_version_after") {
-        Some(Value::String(text)) => text.trim().strip_prefix('-').map(duration::parse),
+        Some(Value::String(text)) => text.strip_prefix('-').map(duration::parse),
         Some(Value::Number(number)) => number.to_string().strip_prefix('-').map(duration::parse),
         _ => None,
     };
