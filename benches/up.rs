@@ -14,14 +14,13 @@ const RUNS: usize = 5;
 fn main() {
     let folder = tempfile::tempdir().expect("a temp folder");
     open_to_all(folder.path());
-    let postgres = median("bare initdb", RUNS.min(3), |run| initdb(&folder.path().join(format!("pg{run}"))));
-    let mysql = median("bare mariadb-install-db", RUNS.min(3), |run| {
-        install_db(&folder.path().join(format!("my{run}")))
-    });
+    let postgres = median("bare initdb", RUNS, |run| initdb(&folder.path().join(format!("pg{run}"))));
+    let mysql =
+        median("bare mariadb-install-db", RUNS, |run| install_db(&folder.path().join(format!("my{run}"))));
     let slowest = postgres.max(mysql);
 
     let home = |run| folder.path().join(format!("home{run}"));
-    let cold = median("vaultlab up, cold", RUNS.min(3), |run| {
+    let cold = median("vaultlab up, cold", RUNS, |run| {
         let took = up(&home(run), "cold");
         vaultlab(&home(run), "cold", &["down"]);
         took
