@@ -37,7 +37,8 @@ async fn ten_thousand_connections_are_held_and_each_is_served() {
     const SPARE: usize = 200;
     let count = allow_files().saturating_sub(SPARE).min(10_000);
     let dir = tempfile::tempdir().unwrap();
-    let server = Process::start(dir.path(), "").await;
+    // They are all opened before the first of them says anything, however long that takes.
+    let server = Process::start(dir.path(), "http_read_header_timeout = \"10m\"").await;
     let client = initialised(&server).await;
     let mut connections = Vec::with_capacity(count);
     for _ in 0..count {

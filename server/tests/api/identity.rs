@@ -39,7 +39,7 @@ async fn an_entity_is_found_by_everything_that_names_it() {
     let read =
         root.get(&format!("identity/entity-alias/id/{}", alias["id"].as_str().unwrap())).await.expect(200);
     assert_eq!(read.data()["canonical_id"], id);
-    root.get("identity/group/id").await.expect(404);
+    root.get("identity/oidc/key").await.expect(404);
     lab.server.stop().await;
 }
 
