@@ -14,8 +14,13 @@ use crate::runtime::ports::holder;
 use crate::runtime::probe::{Ask, Probed};
 use crate::state::ServiceRecord;
 
-/// Pause between two probes.
-const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+/// Pause between two probes: this at least, and the longer the longer it has been waited, up to the
+/// second. Every probe passes through the engine's proxy, and on a machine that is busy with the start of
+/// many labs it takes from them what they wait for.
+const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+
+/// The part of the time waited that a pause is.
+const PROBE_SHARE: u32 = 20;
 
 /// Pause between two questions whether a container has ended, where one is answered too early.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -188,7 +193,9 @@ impl DockerRuntime {
                 Ok(Probed::Ready(ready)) => {
                     // A login that succeeds while the entrypoint still initialises was let in by a
                     // temporary server, which goes away again.
-                    match self.initialising(&started.id).await? {
+                    let still =
+                        if plan.first.env.is_empty() { None } else { self.initialising(&started.id).await? };
+                    match still {
                         Some(program) => last = format!("{program} still initialises the data"),
                         None => return Ok(ready),
                     }
@@ -212,7 +219,8 @@ impl DockerRuntime {
                     log,
                 });
             }
-            tokio::time::sleep(PROBE_INTERVAL).await;
+            tokio::time::sleep((began.elapsed() / PROBE_SHARE).clamp(PROBE_INTERVAL.0, PROBE_INTERVAL.1))
+                .await;
         }
     }
 
