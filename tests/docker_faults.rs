@@ -261,6 +261,34 @@ fn a_vault_that_is_restarted_is_unsealed_by_up_and_nothing_else_changes() {
 }
 
 #[test]
+fn a_lab_whose_containers_all_end_at_once_is_brought_back_as_it_was() {
+    let Some(lab) = shipped("all-killed") else { return };
+    lab.ok(&["up", "--no-keeper", "--progress", "quiet"]);
+    let before = lab.json(&["status"]);
+    let services = ["vault", "notes-postgres", "notes-mysql"];
+    let killed: Vec<_> = services
+        .iter()
+        .map(|service| Command::new("docker").args(["kill", &container(&lab, service)]).spawn().unwrap())
+        .collect();
+    for mut kill in killed {
+        assert!(kill.wait().unwrap().success());
+    }
+    let up = lab.json(&["up", "--no-keeper"]);
+    let again = ["start vault", "start notes-postgres", "start notes-mysql", "unseal vault"];
+    assert_eq!(changed(&up), BTreeSet::from(again), "nothing is rotated again: {up:#}");
+    let after = lab.json(&["status"]);
+    assert_eq!(after["vault"], before["vault"]);
+    for (index, service) in after["services"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(service["address"], before["services"][index]["address"]);
+    }
+    for role in ["pg-read", "mysql-write"] {
+        lab.ok(&["creds", role]);
+    }
+    assert_eq!(lab.json(&["up", "--no-keeper"])["changed"], false);
+    goes(&lab);
+}
+
+#[test]
 fn ten_labs_come_up_at_once() {
     if !has(&[POSTGRES, SERVER]) {
         return;
@@ -324,6 +352,62 @@ fn an_engine_that_goes_away_is_told_and_the_next_up_goes_on() {
     }
 }
 
+/// As Docker says it.
+const FULL: Fault = Fault::Refuses(500, "write /var/lib/docker/tmp/layer: no space left on device");
+
+#[test]
+fn a_full_disk_is_told_whatever_it_was_that_had_no_room_and_the_next_up_goes_on() {
+    let Some(mut lab) = small("full") else { return };
+    converges(&lab, "nothing");
+    goes(&lab);
+    let proxy = EngineProxy::start();
+    lab.engine = Some(proxy.address());
+    for (method, path) in
+        [("POST", "/volumes/create"), ("POST", "/containers/create"), ("PUT", "/archive"), ("POST", "/start")]
+    {
+        proxy.trap(method, path, FULL);
+        let (code, _, error) = lab.spawn_up().end();
+        assert!(code == Some(5) && error.contains("no space left on device"), "{path}: {code:?} {error}");
+        assert!(error.contains(" prune") && error.contains("docker system df"), "{error}");
+        proxy.mend();
+        nothing_is_left(&lab, "an undone up");
+    }
+    converges(&lab, "a full disk");
+    goes(&lab);
+}
+
+#[test]
+fn a_lab_whose_data_finds_no_room_to_be_kept_comes_up_and_the_next_one_starts_over() {
+    if !has(&[POSTGRES, SERVER]) {
+        return;
+    }
+    let home = ColdHome::new();
+    let proxy = EngineProxy::start();
+    let up = |number: usize| {
+        let mut lab = home.lab(&format!("not-kept-{number}"));
+        lab.write("vaultlab.yaml", &postgres_lab("not-kept", "storage: file"));
+        lab.engine = Some(proxy.address());
+        let (code, events, error) = lab.spawn_up().end();
+        assert_eq!(code, Some(0), "{error}");
+        lab.ok(&["creds", "app"]);
+        goes(&lab);
+        let initialised = events.iter().any(|event| event["step"] == "initialise db");
+        let told = |event: &Value| {
+            let message = event["message"].as_str().unwrap_or_default();
+            message.contains("next lab") && message.contains("no space left on device")
+        };
+        (initialised, events.iter().any(told))
+    };
+    for (number, (method, path)) in [("GET", "/archive"), ("POST", "/images/create")].into_iter().enumerate()
+    {
+        proxy.trap(method, path, FULL);
+        assert_eq!(up(number), (true, true), "{path}: initialised, and told that it is not kept");
+        proxy.mend();
+    }
+    assert_eq!(up(2), (true, false), "nothing was kept so far");
+    assert_eq!(up(3), (false, false), "now it was");
+}
+
 #[test]
 fn an_engine_that_hangs_does_not_keep_up_beyond_its_timeout() {
     let Some(mut lab) = small("engine-hangs") else { return };
@@ -376,4 +460,19 @@ fn a_lab_whose_folder_is_lost_is_found_by_its_labels() {
     std::fs::remove_dir_all(lab.state()).unwrap();
     listed("down, its folder is lost");
     goes(&lab);
+}
+
+#[test]
+fn a_lab_without_a_folder_on_an_engine_that_does_not_answer_is_not_said_to_be_gone() {
+    let mut lab = TestLab::contained("unasked");
+    lab.engine = Some(format!("unix://{}/none", lab.folder.path().display()));
+    for arguments in [&["down"][..], &["down", "--volumes"]] {
+        let told = lab.ok(arguments);
+        assert!(told.contains("was not asked: none answers at unix://"), "{told}");
+        assert!(!told.contains("is gone"), "{told}");
+    }
+    let down = lab.json(&["down"]);
+    assert!(down["engine_skipped"].as_str().unwrap().contains("none answers"), "{down:#}");
+    let status = lab.run(&["status"]);
+    assert!(text(&status.stdout).contains("was not asked"), "{status:?}");
 }

@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::Value;
-use support::containers::{MYSQL, POSTGRES, SERVER, docker, has, things_of};
-use support::{TestLab, databases, text};
+use support::containers::{ColdHome, MYSQL, POSTGRES, SERVER, docker, has, things_of};
+use support::{TestLab, databases, postgres_lab, text};
 use vaultlab::database::{Login, Target, connect, try_login};
 use vaultlab::service::Endpoint;
 use vaultlab::spec::model::Engine;
@@ -45,7 +46,7 @@ fn json(lab: &TestLab, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn comes_up_and_goes(lab: &TestLab) -> Value {
+fn comes_up_and_goes(lab: &TestLab, vault: &str, databases: &str) -> Value {
     let up = json(lab, &["up"]);
     assert_eq!(up["runtime"], "mixed");
     let steps: Vec<&str> =
@@ -59,6 +60,20 @@ fn comes_up_and_goes(lab: &TestLab) -> Value {
     assert_eq!((&again["changed"], &again["vault"]), (&Value::Bool(false), &up["vault"]));
     let status = json(lab, &["status"]);
     assert_eq!(status["runtime"], "mixed");
+    let places: BTreeMap<&str, &str> = status["services"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|service| (service["name"].as_str().unwrap(), service["runtime"].as_str().unwrap()))
+        .collect();
+    let declared = [("vault", vault), ("notes-postgres", databases), ("notes-mysql", databases)];
+    assert_eq!(places, BTreeMap::from(declared));
+    let shown = text(&command(lab, &["status"]).output().unwrap().stdout);
+    for (service, runtime) in declared {
+        let line = shown.lines().find(|line| line.trim_start().starts_with(service)).unwrap();
+        let place = if runtime == "docker" { "in a container" } else { "on this host" };
+        assert!(line.contains(place), "{shown}");
+    }
 
     // Stopped, and its network gone besides: it finds everything again, and proves it again.
     json(lab, &["down"]);
@@ -87,7 +102,7 @@ fn vault_on_the_host_with_databases_in_containers() {
     }
     let lab = TestLab::new("mixed-host");
     shipped(&lab, "process", "docker");
-    comes_up_and_goes(&lab);
+    comes_up_and_goes(&lab, "process", "docker");
     goes(&lab);
 }
 
@@ -98,7 +113,7 @@ async fn vault_in_a_container_with_databases_on_the_host() {
     }
     let lab = TestLab::new("mixed-container");
     shipped(&lab, "docker", "process");
-    comes_up_and_goes(&lab);
+    comes_up_and_goes(&lab, "docker", "process");
 
     // The databases listen on this host's loopback and on the lab's network, and nowhere else.
     let networks =
@@ -141,6 +156,38 @@ async fn vault_in_a_container_with_databases_on_the_host() {
     assert!(!output.status.success() && error.contains("its data is in the runtime process"), "{error}");
     shipped(&lab, "docker", "process");
     goes(&lab);
+}
+
+/// Both keep folders of one name below the home, for accounts of their own.
+#[test]
+fn labs_in_containers_and_labs_on_the_host_live_in_one_home() {
+    if !databases() || !has(&[POSTGRES, SERVER]) {
+        return;
+    }
+    let home = ColdHome::new();
+    let mut labs = [home.lab("one-home-docker"), home.lab("one-home-process")];
+    labs[1].runtime = "process";
+    for lab in &labs {
+        lab.write("vaultlab.yaml", &postgres_lab("one-home", "storage: file"));
+        lab.ok(&["up", "--progress", "quiet"]);
+    }
+    let listed = labs[0].json(&["ls"]);
+    for lab in &labs {
+        let found = listed.as_array().unwrap().iter().find(|found| found["lab"] == lab.name.as_str());
+        let found = found.map(|found| (found["state"].as_str().unwrap(), found["runtime"].as_str().unwrap()));
+        assert_eq!(found, Some(("up", lab.runtime)), "{listed:#}");
+        lab.ok(&["creds", "app"]);
+    }
+    // What goes on one side leaves the other alone.
+    let [contained, of_host] = &labs;
+    of_host.ok(&["down", "--volumes", "--progress", "quiet"]);
+    of_host.assert_gone();
+    contained.ok(&["creds", "app"]);
+    of_host.ok(&["up", "--progress", "quiet"]);
+    contained.ok(&["down", "--volumes", "--progress", "quiet"]);
+    assert_eq!(things_of(&contained.name), Vec::<String>::new());
+    of_host.ok(&["creds", "app"]);
+    of_host.ok(&["down", "--volumes", "--progress", "quiet"]);
 }
 
 /// Addresses on which something listens on a port (proc_net_tcp(5): state 0A, addresses in the

@@ -34,15 +34,21 @@ pub struct Down {
     pub stopped: Vec<String>,
     /// Where the data is; `None` when there is none (any more).
     pub data: Option<PathBuf>,
+    /// Why the container engine was not asked what it has of a lab without a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_skipped: Option<String>,
 }
 
 impl Lab {
     /// Stops the lab. A lab that is not there is no error.
     pub async fn down(&self, data: Data) -> Result<Down, LabError> {
-        let nothing = Down { lab: self.name().into(), stopped: Vec::new(), data: None };
-        let found = || super::runtimes::labs_of_engine(&self.home);
-        if !self.dir.try_exists()? && !found().await.contains_key(self.name()) {
-            return Ok(nothing);
+        let nothing = Down { lab: self.name().into(), stopped: Vec::new(), data: None, engine_skipped: None };
+        if !self.dir.try_exists()? {
+            match super::runtimes::labs_of_engine(&self.home).await {
+                Ok(found) if found.contains_key(self.name()) => {}
+                Ok(_) => return Ok(nothing),
+                Err(error) => return Ok(Down { engine_skipped: Some(error.unasked()), ..nothing }),
+            }
         }
         // One that is starting a service holds the lab's lock.
         self.ask_keeper_to_end()?;

@@ -203,8 +203,16 @@ impl LabError {
 
     /// One command to try next; `None` where none would help.
     pub fn next_command(&self) -> Option<String> {
+        if let Self::Runtime(RuntimeError::Docker(error)) = self
+            && error.disk_is_full()
+        {
+            return Some(
+                "vaultlab prune   # the engine's disk is full (`docker system df`); with room, `vaultlab up` goes on"
+                    .into(),
+            );
+        }
         if self.disk_is_full() {
-            return Some("df -h   # the disk is full: make room, then bring the lab up again".into());
+            return Some("df -h   # the disk is full: make room (`vaultlab prune` removes what no lab uses), then bring the lab up again".into());
         }
         if let Some(state) = self.state() {
             return Some(next_for_state(state).into());

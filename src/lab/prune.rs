@@ -67,9 +67,7 @@ impl Prune {
                 let found = engine.leftovers(home, &used, is_gone).await?;
                 Ok((engine, found))
             }
-            Err(DockerError::Unreachable { host, cause, .. }) => {
-                Err(format!("none answers at {host}: {cause}"))
-            }
+            Err(error @ DockerError::Unreachable { .. }) => Err(error.unasked()),
             Err(error) => return Err(RuntimeError::from(error).into()),
         };
         Ok(Self { folders, engine, _alone: alone })

@@ -142,16 +142,14 @@ async fn recorded_or_found(home: &Home, dir: &LabDir) -> Result<Places, LabError
     if dir.manifest().exists() {
         return recorded(dir);
     }
-    let found = labs_of_engine(home).await.remove(dir.name()).unwrap_or_default();
+    // An engine that does not answer is told by what needs it.
+    let found = labs_of_engine(home).await.unwrap_or_default().remove(dir.name()).unwrap_or_default();
     Ok(found.services.into_keys().map(|name| (name, RuntimeKind::Docker)).collect())
 }
 
-/// The labs that the container engine has anything of; none when there is no engine that answers.
-pub(super) async fn labs_of_engine(home: &Home) -> BTreeMap<String, FoundLab> {
-    match Engine::connect().await {
-        Ok(engine) => engine.labs(home).await.unwrap_or_default(),
-        Err(_) => BTreeMap::new(),
-    }
+/// The labs that the container engine has anything of; the error is why it was not asked.
+pub(super) async fn labs_of_engine(home: &Home) -> Result<BTreeMap<String, FoundLab>, DockerError> {
+    Engine::connect().await?.labs(home).await
 }
 
 /// Where the services are that a manifest names.

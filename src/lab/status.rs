@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Lab, LabError};
+use crate::runtime::docker::DockerError;
 use crate::runtime::{RuntimeKind, ServiceState};
 use crate::service::VAULT;
 use crate::state::{Home, KeeperRecord, KeyStore, Manifest};
@@ -39,6 +40,9 @@ pub struct LabStatus {
     pub approles: Vec<String>,
     /// What the keeper says; `None` when there never was one.
     pub keeper: Option<KeeperRecord>,
+    /// Why the container engine was not asked what it has of a lab without a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_skipped: Option<String>,
 }
 
 impl LabStatus {
@@ -55,6 +59,8 @@ pub struct ServiceStatus {
     pub name: String,
     /// `vault`, `postgres` or `mysql`.
     pub kind: String,
+    /// `docker` or `process`: where it is, or would be.
+    pub runtime: &'static str,
     /// `running`, `stopped` or `absent`.
     pub state: &'static str,
     /// `host:port`, when it runs.
@@ -84,7 +90,10 @@ impl Lab {
     /// How the lab is.
     pub async fn status(&self) -> Result<LabStatus, LabError> {
         let lost = !self.dir.manifest().exists();
-        let found = if lost { super::runtimes::labs_of_engine(&self.home).await } else { BTreeMap::new() };
+        let asked =
+            if lost { super::runtimes::labs_of_engine(&self.home).await } else { Ok(BTreeMap::new()) };
+        let engine_skipped = asked.as_ref().err().map(DockerError::unasked);
+        let found = asked.unwrap_or_default();
         let exists = !lost || found.contains_key(self.name());
         let mut status = LabStatus {
             lab: self.name().into(),
@@ -99,6 +108,7 @@ impl Lab {
             static_roles: self.spec.static_roles().map(|(_, role)| role.name.clone()).collect(),
             approles: self.spec.approles.iter().map(|approle| approle.name.clone()).collect(),
             keeper: KeeperRecord::load(&self.dir)?,
+            engine_skipped,
         };
         if !exists {
             return Ok(status);
@@ -118,7 +128,13 @@ impl Lab {
                 services.push((name, kind));
             }
         }
+        let places = runtime.places();
         for (name, kind) in services {
+            // In a mixed lab, one that no manifest and no lab file names is one the engine told of.
+            let place = places.get(&name).copied().unwrap_or(match runtime.kind() {
+                RuntimeKind::Mixed => RuntimeKind::Docker,
+                kind => kind,
+            });
             let (state, address, pid, since) = match runtime.state(&name).await? {
                 ServiceState::Absent => ("absent", None, None, None),
                 ServiceState::Stopped => ("stopped", None, None, None),
@@ -126,7 +142,15 @@ impl Lab {
                     ("running", Some(endpoint.to_string()), pid, since)
                 }
             };
-            status.services.push(ServiceStatus { name, kind, state, address, pid, since });
+            status.services.push(ServiceStatus {
+                name,
+                kind,
+                runtime: place.as_str(),
+                state,
+                address,
+                pid,
+                since,
+            });
         }
         let vault = status.services.iter().find(|s| s.name == VAULT).and_then(|s| s.address.clone());
         if let Some(address) = vault {
@@ -163,7 +187,7 @@ pub struct LabSummary {
 /// lost by what the container engine has of it.
 pub async fn list(home: &Home) -> Result<Vec<LabSummary>, LabError> {
     let mut labs = Vec::new();
-    let mut found = super::runtimes::labs_of_engine(home).await;
+    let mut found = super::runtimes::labs_of_engine(home).await.unwrap_or_default();
     for dir in home.labs()? {
         let lost = !dir.manifest().exists();
         if found.contains_key(dir.name()) {

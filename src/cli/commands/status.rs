@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use super::Settings;
 use crate::cli::printer::{suggest, table};
 use crate::lab::{LabError, LabStatus, LabSummary};
+use crate::runtime::RuntimeKind;
 use crate::state::{Home, KeeperRecord};
 
 /// The exit code when a lab is not up; the same as [`LabError::NotRunning`]'s.
@@ -16,12 +17,22 @@ pub(super) async fn status(settings: &Settings) -> Result<ExitCode, LabError> {
 
 fn text(status: &LabStatus) -> String {
     if !status.exists {
-        return format!("Lab {} does not exist yet.\n\nNext: vaultlab up\n", status.lab);
+        let skipped = status.engine_skipped.as_ref();
+        let skipped = skipped.map(|cause| format!("The container engine was not asked: {cause}.\n"));
+        return format!(
+            "Lab {} does not exist yet.\n{}\nNext: vaultlab up\n",
+            status.lab,
+            skipped.unwrap_or_default()
+        );
     }
     let state = if status.is_up() { "is up" } else { "is not up" };
     let mut rows = Vec::new();
     for service in &status.services {
         let mut more = Vec::new();
+        if status.runtime == Some(RuntimeKind::Mixed.as_str()) {
+            let container = service.runtime == RuntimeKind::Docker.as_str();
+            more.push(if container { "in a container" } else { "on this host" }.to_owned());
+        }
         if let Some(pid) = service.pid {
             more.push(format!("pid {pid}"));
         }

@@ -65,13 +65,19 @@ fn roles(database: &DatabaseInfo) -> String {
 pub(super) async fn down(settings: &Settings, volumes: bool) -> Result<ExitCode, LabError> {
     let lab = settings.known_lab()?;
     let down = lab.down(if volumes { Data::Remove } else { Data::Keep }).await?;
-    settings.printer().result(&down, |Down { lab, stopped, data }| {
+    settings.printer().result(&down, |Down { lab, stopped, data, engine_skipped }| {
         let what = match (stopped.is_empty(), volumes) {
             (true, false) => format!("Lab {lab} was not running."),
             (true, true) => format!("Lab {lab} is gone."),
             (false, false) => format!("Lab {lab} is down."),
             (false, true) => format!("Lab {lab} is down and its data is removed."),
         };
+        if let Some(cause) = engine_skipped {
+            return format!(
+                "Lab {lab} has no folder here. Whether containers or volumes are left of it is not known: the \
+                 container engine was not asked: {cause}.\n"
+            );
+        }
         match data {
             Some(path) => format!(
                 "{what} Its data stays in {}; `{}` removes it.\n",

@@ -82,6 +82,20 @@ impl DockerError {
         })
     }
 
+    /// Why the engine was not asked for something that is no reason to fail.
+    pub fn unasked(&self) -> String {
+        match self {
+            Self::Unreachable { host, cause, .. } => format!("none answers at {host}: {cause}"),
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether the engine's disk is full: all there is to tell are its words.
+    pub fn disk_is_full(&self) -> bool {
+        let (Self::Operation { cause, .. } | Self::ImageMissing { cause, .. }) = self else { return false };
+        says_full(cause)
+    }
+
     /// Whether what was asked for is not there.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Operation { status: Some(404), .. })
@@ -91,6 +105,11 @@ impl DockerError {
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self, Self::Operation { status: Some(409), .. })
     }
+}
+
+/// Whether an engine's words are those of a full disk.
+pub(super) fn says_full(cause: &str) -> bool {
+    cause.to_ascii_lowercase().contains("no space left on device")
 }
 
 /// `Ok(None)` for what is not there.

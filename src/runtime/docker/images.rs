@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::context::DockerEnvironment;
 use super::credentials;
 use super::engine::Engine;
-use super::error::{DockerError, unless_absent};
+use super::error::{DockerError, says_full, unless_absent};
 use super::pull::pull;
 use super::reference::ImageRef;
 use crate::report::{Outcome, Report};
@@ -191,6 +191,11 @@ pub(super) fn wants_login(cause: &str) -> bool {
 
 /// What to do when an image cannot be had.
 pub(super) fn hint(service: &Service, policy: PullPolicy, cause: &str) -> String {
+    if says_full(cause) {
+        return "make room where the engine keeps its data: `vaultlab prune` removes what no lab uses, \
+                `docker system df` shows what else is there"
+            .into();
+    }
     let stand_in = match service {
         Service::Vault(_) => "vaultlab/server:latest",
         Service::Database(database) => match database.engine {
