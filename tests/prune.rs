@@ -6,7 +6,8 @@ mod support;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use support::{TestLab, databases, text};
+use support::containers::{ColdHome, POSTGRES, SERVER, has, things_of};
+use support::{TestLab, databases, postgres_lab, text};
 
 const LAB: &str = "apiVersion: vaultlab/v1
 vault: {flavour: embedded}
@@ -78,6 +79,51 @@ fn templates_go_with_the_last_lab_that_was_made_from_them() {
     assert_eq!(std::fs::read_dir(templates(&lab)).unwrap().count(), 0);
     let shown = lab.ok(&["prune", "--yes"]);
     assert!(shown.contains("nothing to remove"), "{shown}");
+}
+
+#[test]
+fn of_containers_too_what_no_lab_uses_goes_and_the_rest_stays() {
+    if !has(&[POSTGRES, SERVER]) {
+        return;
+    }
+    let home = ColdHome::new();
+    let (kept, lost) = (home.lab("prune-kept"), home.lab("prune-lost"));
+    for lab in [&kept, &lost] {
+        lab.write("vaultlab.yaml", &postgres_lab("prune", "storage: file"));
+        lab.ok(&["up", "--no-keeper", "--progress", "quiet"]);
+    }
+    let counts =
+        |pruned: &Value| ["template", "container", "volume", "network"].map(|kind| items(pruned, kind).len());
+    assert_eq!(counts(&kept.json(&["prune", "--dry-run"])), [0; 4], "both labs are there");
+
+    // The folders of one are lost: all it has in the engine is found, running or not.
+    for folder in [lost.state(), lost.services()] {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+    let found = lost.json(&["prune", "--dry-run"]);
+    assert_eq!(counts(&found), [0, 2, 3, 1], "{found:#}");
+    let volumes = items(&found, "volume");
+    let data = volumes.iter().find(|item| item["name"].as_str().unwrap().contains("-db-data-")).unwrap();
+    assert!(data["bytes"].as_u64().unwrap() > 5_000_000 && data["runtime"] == "docker", "{found:#}");
+    assert_eq!(things_of(&lost.name).len(), 6, "--dry-run only looks");
+    assert_eq!(counts(&lost.json(&["prune", "--yes"])), [0, 2, 3, 1]);
+    assert_eq!(things_of(&lost.name), Vec::<String>::new());
+    kept.ok(&["creds", "app"]);
+
+    // The last lab that was made from it takes the template with it.
+    kept.ok(&["down", "--volumes", "--progress", "quiet"]);
+    let removed = kept.json(&["prune", "--yes"]);
+    assert_eq!(counts(&removed), [1, 0, 0, 0], "{removed:#}");
+    assert!(items(&removed, "template")[0]["bytes"].as_u64().unwrap() > 5_000_000, "{removed:#}");
+    let key = items(&removed, "template")[0]["name"].as_str().unwrap().to_owned();
+    assert!(!kept.home.join("templates-docker").join(&key).exists());
+    assert_eq!(counts(&kept.json(&["prune", "--dry-run"])), [0; 4]);
+
+    // Without an engine the rest is done, and it is said what was not looked at.
+    let mut kept = kept;
+    kept.engine = Some(format!("unix://{}/none", kept.folder.path().display()));
+    let shown = kept.ok(&["prune", "--yes"]);
+    assert!(shown.contains("engine was not looked at: none answers at unix://"), "{shown}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::containers::{docker, has};
+use support::own_engine::OwnEngine;
 use support::{TestLab, eventually, text};
 
 /// `tester` with the password `right-password`, as `htpasswd -B` writes it.
@@ -245,12 +246,75 @@ fn a_busy_registry_and_a_connection_that_breaks_off_are_tried_again() {
     docker(&["rmi", &image]);
 }
 
+/// Nobody asked for containers: none are fetched, and no registry is asked, unless `--pull` says so.
+#[test]
+fn with_runtime_auto_an_image_that_only_a_registry_has_is_pulled_when_that_is_asked_for() {
+    let Some(registry) = Registry::start(false) else { return };
+    let lab = TestLab::new("pull-auto");
+    let proxy = Proxy::start(registry.port, 0, 0);
+    let image = image_at(proxy.port);
+    lab.write("vaultlab.yaml", &format!("apiVersion: vaultlab/v1\nvault:\n  image: {image}\n"));
+    let up = |arguments: &[&str]| {
+        let mut command = lab.command(&[&["up", "--no-keeper", "--progress", "json"], arguments].concat());
+        let output = command.env_remove("VAULTLAB_RUNTIME").output().unwrap();
+        let told = text(&output.stderr);
+        let events: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (output.status.success(), events, told)
+    };
+    let (success, events, told) = up(&[]);
+    assert!(success && pulled(&events).is_none(), "{told}");
+    let note = format!("services run as programs of this host: the container engine has no image {image}");
+    let notes = events.iter().filter(|event| {
+        event["message"]
+            .as_str()
+            .is_some_and(|message| message.contains(&note) && message.contains("pulls it"))
+    });
+    assert_eq!(notes.count(), 1, "in one line: {told}");
+    assert_eq!(proxy.faults.requests.load(Ordering::SeqCst), 0, "the registry was asked");
+    let runtime = || lab.json(&["status"])["runtime"].clone();
+    assert_eq!(runtime(), "process");
+
+    // A lab that is there stays where it is; a new one goes where its image now can be.
+    let (success, events, told) = up(&["--pull", "missing"]);
+    assert!(success && pulled(&events).is_none(), "{told}");
+    lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+    let (success, events, told) = up(&["--pull", "missing"]);
+    assert_eq!(pulled(&events), Some("changed"), "{told}");
+    // There is no program in it: that is told, and no other place is taken instead.
+    assert!(!success && !told.contains("services run as programs"), "{told}");
+    assert!(is_here(&image));
+    docker(&["rmi", &image]);
+}
+
+/// The engine's words come in the middle of a pull that went well so far.
+#[test]
+fn a_disk_that_runs_full_while_an_image_is_pulled_is_told_and_with_room_it_is_pulled() {
+    let Some(registry) = Registry::start(false) else { return };
+    let Some(engine) = OwnEngine::start(&[]) else { return };
+    let mut lab = TestLab::new("pull-full");
+    lab.engine = Some(engine.address());
+    let image = image_at(registry.port);
+    // Less than one layer takes.
+    engine.fill_disk(2);
+    let (events, told) = up(&lab, &image, &[], None);
+    assert_eq!(pulled(&events), Some("failed"), "{told}");
+    assert!(told.contains("no space left on device") && !told.contains("trying again"), "{told}");
+    assert!(told.contains(" prune") && told.contains("docker system df"), "{told}");
+    engine.make_room();
+    let (events, told) = up(&lab, &image, &[], None);
+    assert_eq!(pulled(&events), Some("changed"), "{told}");
+    assert!(engine.docker(&["image", "inspect", &image]).is_some());
+    lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+}
+
 /// What is still to go wrong.
 struct Faults {
     /// Requests for a manifest that are answered with 429.
     refusals: AtomicUsize,
     /// Layers that break off in the middle.
     cuts: AtomicUsize,
+    /// How often it was asked for anything.
+    requests: AtomicUsize,
 }
 
 impl Faults {
@@ -269,10 +333,11 @@ impl Proxy {
     fn start(registry: u16, refusals: usize, cuts: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let faults = Arc::new(Faults { refusals: refusals.into(), cuts: cuts.into() });
+        let faults = Arc::new(Faults { refusals: refusals.into(), cuts: cuts.into(), requests: 0.into() });
         let shared = faults.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                shared.requests.fetch_add(1, Ordering::SeqCst);
                 let faults = shared.clone();
                 // A client that goes away is no concern of the test's.
                 std::thread::spawn(move || drop(pass_on(client, registry, &faults)));

@@ -4,6 +4,7 @@
 
 pub mod containers;
 pub mod engine_proxy;
+pub mod own_engine;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
