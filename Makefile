@@ -42,10 +42,11 @@ lint: ## Formatting, clippy, licences and advisories
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
 
-bench: build ## Measure `vaultlab up`, the embedded server and the keeper, against the databases themselves
+bench: build ## Measure `vaultlab up` on the host and in containers, the embedded server and the keeper
 	$(CARGO) bench --bench up
 	$(CARGO) bench --bench server
 	$(CARGO) bench --bench keeper
+	$(CARGO) bench --bench docker
 
 images: ## Build container images that need no registry, unless they are there (lab/images/README.md)
 	VAULTLAB_PROGRAM='$(VAULTLAB_PROGRAM)' lab/images/build.sh
