@@ -1,11 +1,10 @@
-//! What an engine goes through, in one of the test's own: it is restarted, killed, and its disk is full.
+//! An engine whose disk is full, in one of the test's own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
 mod support;
 
 use std::collections::BTreeSet;
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::containers::{POSTGRES, SERVER};
 use support::own_engine::OwnEngine;
@@ -31,27 +30,6 @@ fn goes(engine: &OwnEngine, lab: &TestLab) {
         assert_eq!(engine.docker(list).as_deref(), Some(""), "{list:?}");
     }
     lab.assert_gone();
-}
-
-#[test]
-fn a_lab_outlives_the_end_of_its_engine() {
-    let Some(mut engine) = OwnEngine::start(&[POSTGRES, SERVER]) else { return };
-    let home = tempfile::tempdir().unwrap();
-    let lab = lab(&engine, "outlives", &home);
-    lab.ok(&["up", "--no-keeper", "--progress", "quiet"]);
-    let before = lab.json(&["status"]);
-    // In an orderly way as when the machine shuts down, and as when its power goes.
-    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        engine.restart(signal);
-        assert_eq!(lab.run(&["status"]).status.code(), Some(9), "nothing runs after {signal}");
-        let up = lab.json(&["up", "--no-keeper"]);
-        let again = BTreeSet::from(["start db", "start vault", "unseal vault"]);
-        assert_eq!(changed(&up), again, "after {signal}: {up:#}");
-        assert_eq!(lab.json(&["status"])["vault"], before["vault"]);
-        lab.ok(&["creds", "app"]);
-        assert_eq!(lab.json(&["up", "--no-keeper"])["changed"], false);
-    }
-    goes(&engine, &lab);
 }
 
 #[test]

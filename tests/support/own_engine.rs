@@ -1,4 +1,7 @@
-//! A container engine of a test's own, on a disk of its own: it can be restarted, and run full.
+//! A container engine of a test's own, on a disk of its own, which can be full.
+//!
+//! It is started once: an engine that finds networks it had before removes the bridge `docker0`, though
+//! it has another, and takes it from the machine's engine.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -65,12 +68,6 @@ impl OwnEngine {
     pub fn docker(&self, arguments: &[&str]) -> Option<String> {
         let output = self.client(arguments).stderr(Stdio::null()).output().ok()?;
         output.status.success().then(|| text(&output.stdout).trim().to_owned())
-    }
-
-    /// Ends it and starts it again, as when the machine does.
-    pub fn restart(&mut self, signal: Signal) {
-        self.end(signal);
-        self.begin().expect("the engine starts again");
     }
 
     /// Takes all the room but these megabytes.
@@ -156,19 +153,6 @@ impl OwnEngine {
         let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
         Err(log.lines().last().unwrap_or("dockerd does not answer").to_owned())
     }
-
-    fn end(&mut self, signal: Signal) {
-        let Some(mut child) = self.child.take() else { return };
-        let pid = Pid::from_raw(child.id().try_into().expect("a pid"));
-        // It may have ended by itself.
-        let _ = kill(pid, signal);
-        drop(child.wait());
-        // What was killed leaves them, and its helper may not be quite dead yet; in /run they would not
-        // outlive the machine.
-        for file in ["pid", "exec/containerd/containerd.pid"] {
-            drop(std::fs::remove_file(self.path(file)));
-        }
-    }
 }
 
 impl Drop for OwnEngine {
@@ -178,7 +162,11 @@ impl Drop for OwnEngine {
             self.docker(&["rm", "-fv", id]);
         }
         self.docker(&["network", "prune", "-f"]);
-        self.end(Signal::SIGTERM);
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(child.id().try_into().expect("a pid")), Signal::SIGTERM);
+            drop(child.wait());
+        }
         // What was never made cannot be removed.
         drop(succeeds("umount", &["-l", self.path("data").to_str().expect("text")]));
         drop(succeeds("ip", &["link", "delete", &self.bridge()]));
