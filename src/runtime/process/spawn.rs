@@ -106,6 +106,8 @@ pub(super) struct Launch {
     /// Working folder; `tmp` beside it is for temporary files.
     pub folder: PathBuf,
     pub user: RunAs,
+    /// It may use one processor only, where the system can keep it to that.
+    pub one_cpu: bool,
 }
 
 impl Launch {
@@ -139,7 +141,8 @@ impl Launch {
         let output = open_log(log)?;
         let mut command = self.command()?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        CommandWrap::from(command).wrap(ProcessSession).spawn()
+        let spawn = || CommandWrap::from(command).wrap(ProcessSession).spawn();
+        if self.one_cpu { on_one_cpu(spawn) } else { spawn() }
     }
 
     /// Runs it to its end and gives its exit status and the lines it wrote. It is killed when the
@@ -158,6 +161,31 @@ impl Launch {
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+/// What is started meanwhile may use one processor only: it inherits that from this thread.
+#[cfg(target_os = "linux")]
+fn on_one_cpu<T>(start: impl FnOnce() -> T) -> T {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let this = nix::unistd::Pid::from_raw(0);
+    let before = sched_getaffinity(this);
+    let narrowed = before.and_then(|all| {
+        let last = (0..CpuSet::count()).rev().find(|cpu| all.is_set(*cpu).unwrap_or(false));
+        let mut one = CpuSet::new();
+        one.set(last.unwrap_or(0))?;
+        sched_setaffinity(this, &one)
+    });
+    let started = start();
+    if let (Ok(all), Ok(())) = (before, narrowed) {
+        // What was allowed before is allowed again.
+        let _ = sched_setaffinity(this, &all);
+    }
+    started
+}
+
+#[cfg(not(target_os = "linux"))]
+fn on_one_cpu<T>(start: impl FnOnce() -> T) -> T {
+    start()
 }
 
 fn open_log(log: &Path) -> std::io::Result<File> {
@@ -210,6 +238,7 @@ mod tests {
             env: vec![("EXTRA", "yes".into())],
             folder: folder.to_owned(),
             user: RunAs { ids: None },
+            one_cpu: false,
         }
     }
 
@@ -238,6 +267,23 @@ mod tests {
         }
         assert!(lines.contains(&"EXTRA=yes".to_owned()));
         assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_may_be_kept_to_one_processor_and_its_starter_is_not() {
+        let (dir, folder) = folder();
+        let own = || nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+        let before = own();
+        for one_cpu in [true, false] {
+            let log = dir.path().join(format!("log-{one_cpu}"));
+            let mut child = Launch { one_cpu, ..launch("nproc", &folder) }.spawn(&log).unwrap();
+            assert!(child.wait().unwrap().success());
+            let told: usize = fs::read_to_string(&log).unwrap().trim().parse().unwrap();
+            let all = (0..nix::sched::CpuSet::count()).filter(|cpu| before.is_set(*cpu).unwrap()).count();
+            assert_eq!(told, if one_cpu { 1 } else { all });
+        }
+        assert_eq!(own(), before);
     }
 
     #[tokio::test]

@@ -178,6 +178,7 @@ impl ProcessRuntime {
                 env: Vec::new(),
                 folder: places.data.clone(),
                 user: user.clone(),
+                one_cpu: false,
             })
         };
         let ((), record) = self.start(start, launch, &AskHttp { path }).await?;
