@@ -13,6 +13,8 @@ pub mod secret;
 pub mod service;
 pub mod spec;
 pub mod state;
+#[cfg(target_os = "linux")]
+mod told;
 pub mod vault;
 
 pub use lab::{Lab, LabError, LabOptions, RunningLab};

@@ -1,5 +1,5 @@
-//! What has to be looked at often and costs next to nothing: whether the keeper is to end, whether
-//! somebody touched the delivered files, and whether the clock was set.
+//! Whether the keeper is to end, whether somebody touched the delivered files, and whether the clock was
+//! set.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 use super::Shared;
+use super::notice::Notice;
 use crate::state::FileLock;
-
-/// Pause between two looks.
-const TICK: Duration = Duration::from_millis(500);
 
 /// A clock that moved by so much more or less than time went by was set.
 const JUMP: Duration = Duration::from_secs(2);
@@ -56,6 +54,10 @@ impl Watched {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.prints());
     }
 
+    fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        [&self.role_id, &self.secret_id].into_iter().filter_map(|file| Some(file.parent()?.to_owned()))
+    }
+
     fn look(&self, jumped: bool) {
         if jumped || *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(self.prints()) {
             self.changed.notify_one();
@@ -70,9 +72,11 @@ impl Watched {
 /// Gives why the keeper is to end, once it is. Until then tells the deliveries what changed.
 pub(super) async fn until_told(shared: &Shared, lock: &FileLock) -> String {
     let stop = shared.dir.keeper_stop();
+    let folders = shared.files.iter().flat_map(Watched::folders);
+    let mut notice = Notice::of(folders.chain([shared.dir.path().into()]).collect());
     let mut clock = (Instant::now(), SystemTime::now());
     loop {
-        tokio::time::sleep(TICK).await;
+        notice.changed().await;
         if stop.exists() {
             return "the lab is being stopped".into();
         }

@@ -8,6 +8,8 @@ mod clock;
 mod delivery;
 mod error;
 mod failure;
+mod memory;
+mod notice;
 mod rotation;
 mod services;
 mod static_role;
@@ -15,7 +17,7 @@ mod stop;
 mod vault;
 mod wrapped;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, RwLock, watch};
 
 pub use error::KeeperError;
+pub use memory::let_go_of_program;
 pub use stop::{request_stop, stop, stop_lost};
 
 use crate::database::Target;
@@ -41,7 +44,7 @@ pub const SUPERVISE: &str = "vaultlab supervise";
 /// How long a keeper that ends takes for what it has begun.
 const LAST_WORK: Duration = Duration::from_secs(3);
 
-/// How often changes are written to its record.
+/// How long changes of its record are gathered before they are written.
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Keeps one lab.
@@ -57,7 +60,7 @@ struct Shared {
     runtime: Arc<dyn Runtime>,
     report: Report,
     record: Mutex<KeeperRecord>,
-    unsaved: AtomicBool,
+    unsaved: Notify,
     vault: watch::Sender<VaultState>,
     /// Vault is to be looked at now, not only after the usual pause.
     look_at_vault: Notify,
@@ -101,7 +104,7 @@ impl Keeper {
             runtime,
             report,
             record: Mutex::new(record),
-            unsaved: AtomicBool::new(true),
+            unsaved: Notify::new(),
             vault: watch::Sender::new(VaultState::Lost),
             look_at_vault: Notify::new(),
             doubt_token: AtomicBool::new(false),
@@ -179,22 +182,22 @@ impl Shared {
     }
 
     fn record(&self) -> MutexGuard<'_, KeeperRecord> {
-        self.unsaved.store(true, Ordering::Relaxed);
+        self.unsaved.notify_one();
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn save(&self) -> Result<(), StateError> {
-        self.unsaved.store(false, Ordering::Relaxed);
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
         record.save(&self.dir)
     }
 
     async fn save_changes(&self, lock: &FileLock) {
         loop {
+            self.unsaved.notified().await;
             tokio::time::sleep(SAVE_INTERVAL).await;
             // A folder that is gone is not made again. A full disk only keeps `status` from being right.
-            if self.unsaved.load(Ordering::Relaxed) && lock.is_in_place() && self.save().is_err() {
-                self.unsaved.store(true, Ordering::Relaxed);
+            if lock.is_in_place() && self.save().is_err() {
+                self.unsaved.notify_one();
             }
         }
     }

@@ -1,23 +1,25 @@
 //! Services that died are started again, on their data.
 
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Shared;
 use crate::report::KeeperEvent;
-use crate::runtime::{RuntimeKind, ServiceState};
+use crate::runtime::ServiceState;
 use crate::service::Service;
 use crate::spec::LabSpec;
 use crate::state::LabLock;
 
-/// Pause between two looks at services that run.
-const LOOK: Duration = Duration::from_secs(1);
+/// Pause between two looks at services whose end the runtime tells of.
+const LOOK: Duration = Duration::from_secs(30);
 
-/// The same for containers: each look is a question to the engine.
-const LOOK_AT_CONTAINERS: Duration = Duration::from_secs(3);
+/// The same while one of them does not run, or cannot be looked at.
+const LOOK_AT_MISSING: Duration = Duration::from_secs(3);
 
 /// Shortest pause between two looks that something asked for.
 const SOON: Duration = Duration::from_millis(20);
@@ -42,30 +44,51 @@ fn services(spec: &LabSpec) -> Vec<Service> {
 
 /// Watches the services for ever.
 pub(super) async fn watch(shared: &Shared) {
-    let usual = match shared.runtime.kind() {
-        RuntimeKind::Process => LOOK,
-        RuntimeKind::Docker | RuntimeKind::Mixed => LOOK_AT_CONTAINERS,
-    };
     let mut watched: Vec<_> = services(&shared.spec).into_iter().map(Watched::new).collect();
     loop {
-        let mut pause = usual;
         for service in &mut watched {
             service.look(shared).await;
         }
-        let dead: Vec<&mut Watched> = watched.iter_mut().filter(|service| service.is_dead()).collect();
+        let mut pause =
+            if watched.iter().all(|service| service.end.is_some()) { LOOK } else { LOOK_AT_MISSING };
+        let dead: Vec<&mut Watched<'_>> = watched.iter_mut().filter(|service| service.is_dead()).collect();
         if !dead.is_empty() {
-            pause = restart(shared, dead).await.min(usual);
+            pause = restart(shared, dead).await.min(pause);
         }
+        let told = async {
+            tokio::select! {
+                () = first_end(&mut watched) => {}
+                () = shared.look_at_services.notified() => {}
+            }
+            tokio::time::sleep(SOON).await;
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = async { shared.look_at_services.notified().await; tokio::time::sleep(SOON).await } => {}
+            () = told => {}
         }
     }
 }
 
-struct Watched {
+/// Completes when one of those that run has ended.
+async fn first_end(watched: &mut [Watched<'_>]) {
+    std::future::poll_fn(|context| {
+        let mut ended = Poll::Pending;
+        for service in watched.iter_mut() {
+            if service.end.as_mut().is_some_and(|end| end.poll_unpin(context).is_ready()) {
+                service.end = None;
+                ended = Poll::Ready(());
+            }
+        }
+        ended
+    })
+    .await;
+}
+
+struct Watched<'a> {
     service: Service,
     state: State,
+    /// Completes when it ends, while it runs.
+    end: Option<BoxFuture<'a, ()>>,
     /// Restarts in a row.
     attempts: u32,
 }
@@ -81,21 +104,29 @@ enum State {
     GivenUp,
 }
 
-impl Watched {
+impl<'a> Watched<'a> {
     fn new(service: Service) -> Self {
-        Self { service, state: State::Runs(Instant::now()), attempts: 0 }
+        Self { service, state: State::Runs(Instant::now()), end: None, attempts: 0 }
+    }
+
+    fn watch_end(&mut self, shared: &'a Shared) {
+        let name = self.service.name().to_owned();
+        self.end = Some(Box::pin(async move { drop(shared.runtime.ended(&name).await) }));
     }
 
     fn is_dead(&self) -> bool {
         matches!(self.state, State::Dead { .. })
     }
 
-    async fn look(&mut self, shared: &Shared) {
+    async fn look(&mut self, shared: &'a Shared) {
         let now = Instant::now();
-        match (shared.runtime.state(self.service.name()).await, &self.state) {
-            (Ok(ServiceState::Running { .. }), State::Runs(since)) if since.elapsed() > STABLE => {
-                self.attempts = 0;
-            }
+        let found = shared.runtime.state(self.service.name()).await;
+        match (&found, self.end.is_some()) {
+            (Ok(ServiceState::Running { .. }), false) => self.watch_end(shared),
+            (Ok(ServiceState::Running { .. }), true) => {}
+            _ => self.end = None,
+        }
+        match (found, &self.state) {
             (Ok(ServiceState::Running { .. }), State::Dead { .. } | State::GivenUp) => {
                 // Somebody else started it.
                 self.state = State::Runs(now);
@@ -103,7 +134,10 @@ impl Watched {
                 let entry = record.services.entry(self.service.name().into()).or_default();
                 (entry.given_up, entry.error) = (false, None);
             }
-            (Ok(ServiceState::Stopped), State::Runs(_)) => {
+            (Ok(ServiceState::Stopped), State::Runs(since)) => {
+                if since.elapsed() > STABLE {
+                    self.attempts = 0;
+                }
                 let pause = match self.attempts {
                     0 => Duration::ZERO,
                     n => (BACKOFF.0 * 2_u32.saturating_pow(n - 1)).min(BACKOFF.1),
@@ -117,13 +151,13 @@ impl Watched {
 }
 
 /// Starts those that are due, unless somebody is changing the lab; gives how long to wait.
-async fn restart(shared: &Shared, mut dead: Vec<&mut Watched>) -> Duration {
-    let due_at = |watched: &Watched| match watched.state {
+async fn restart<'a>(shared: &'a Shared, mut dead: Vec<&mut Watched<'a>>) -> Duration {
+    let due_at = |watched: &Watched<'_>| match watched.state {
         State::Dead { due, .. } => Some(due),
         State::Runs(_) | State::GivenUp => None,
     };
     let now = Instant::now();
-    let next = |dead: &[&mut Watched]| {
+    let next = |dead: &[&mut Watched<'_>]| {
         let due = dead.iter().filter_map(|watched| due_at(watched)).min();
         due.map_or(LOOK, |due| due.saturating_duration_since(Instant::now()).max(SOON))
     };
@@ -141,8 +175,8 @@ async fn restart(shared: &Shared, mut dead: Vec<&mut Watched>) -> Duration {
     next(&dead)
 }
 
-impl Watched {
-    async fn start(&mut self, shared: &Shared) {
+impl<'a> Watched<'a> {
+    async fn start(&mut self, shared: &'a Shared) {
         let name = self.service.name().to_owned();
         // It may have been started while the lock was waited for.
         self.look(shared).await;
@@ -163,6 +197,7 @@ impl Watched {
                 entry.restarts += 1;
                 (entry.given_up, entry.error) = (false, None);
                 drop(record);
+                self.watch_end(shared);
                 let (attempt, took) = (self.attempts, began.elapsed());
                 shared.report.keeper(KeeperEvent::ServiceRestarted { service: name, attempt, took });
             }

@@ -21,6 +21,9 @@ use crate::vault::{Client, SecretIdInfo, VaultError};
 /// Pause between two questions to Vault whether the token was used.
 const CHECK: Duration = Duration::from_millis(500);
 
+/// Longest pause between two comparisons of files and Vault although neither seems changed.
+const COMPARE: Duration = Duration::from_secs(60);
+
 /// A token is replaced when this part of its life is over, and at the latest when this part of its
 /// secret_id's is.
 const REPLACE_AFTER: f64 = 0.5;
@@ -36,6 +39,7 @@ pub(super) async fn keep(shared: &Shared, spec: &AppRoleSpec, files: &Watched, w
         files,
         wrap_ttl,
         looked: false,
+        compared_at: None,
         current: None,
         taken: None,
         former: Vec::new(),
@@ -51,10 +55,11 @@ pub(super) async fn keep(shared: &Shared, spec: &AppRoleSpec, files: &Watched, w
         };
         drop(work);
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause) => continue,
             () = files.changed() => {}
             _ = state.changed() => {}
         }
+        delivery.compared_at = None;
     }
 }
 
@@ -65,6 +70,8 @@ struct Wrapped<'a> {
     wrap_ttl: Duration,
     /// Whether what an earlier keeper left was looked for.
     looked: bool,
+    /// When files and Vault were compared, if nothing is known to have changed either since.
+    compared_at: Option<Instant>,
     current: Option<Current>,
     /// What was unwrapped last: somebody logs in with it.
     taken: Option<String>,
@@ -96,6 +103,28 @@ impl Wrapped<'_> {
     }
 
     async fn step(&mut self, vault: &Client) -> Result<(), ProvisionError> {
+        if self.is_settled(vault).await? {
+            return Ok(());
+        }
+        self.compared_at = None;
+        self.compare(vault).await?;
+        self.compared_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Whether there is nothing to do, by the one question that has to be asked often: only Vault knows
+    /// that a token was used.
+    async fn is_settled(&self, vault: &Client) -> Result<bool, ProvisionError> {
+        let (Some(current), Some(compared_at)) = (&self.current, self.compared_at) else { return Ok(false) };
+        let now = Instant::now();
+        if current.due <= now || compared_at + COMPARE <= now || !self.former.is_empty() {
+            return Ok(false);
+        }
+        Ok(vault.wrapping_info(&current.token).await.map_err(self.on())?.is_some())
+    }
+
+    /// Compares the files with what Vault knows, and does what is to be done.
+    async fn compare(&mut self, vault: &Client) -> Result<(), ProvisionError> {
         let courier = Courier::begin(vault, self.spec, &self.shared.dir).await?;
         let (role_id, _) = courier.ensure_role_id().await?;
         // Before they are read: whatever is written from here on is another change.
@@ -212,6 +241,7 @@ impl Wrapped<'_> {
     }
 
     fn failed(&mut self, error: &ProvisionError) -> Duration {
+        self.compared_at = None;
         self.failures.add(self.shared, self.spec, self.files, self.wrap_ttl, error)
     }
 }

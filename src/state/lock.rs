@@ -119,10 +119,11 @@ impl FileLock {
     /// Writes who holds it, as in `vaultlab up (pid 7)`.
     pub fn sign(&mut self, holder: &str, pid: u32) -> Result<(), StateError> {
         let text = format!("{holder} (pid {pid})");
+        // Never empty in between: whoever reads it then would not learn whom to ask.
         self.file
-            .set_len(0)
-            .and_then(|()| self.file.rewind())
+            .rewind()
             .and_then(|()| self.file.write_all(text.as_bytes()))
+            .and_then(|()| self.file.set_len(text.len() as u64))
             .map_err(StateError::io("write", &self.path))
     }
 

@@ -43,8 +43,12 @@ impl TestLab {
     }
 
     pub fn vault(&self) -> Client {
-        let port = self.state_json("manifest.json")["services"]["vault"]["port"].as_u64().expect("a port");
-        Client::new(&format!("http://127.0.0.1:{port}")).expect("a client")
+        let address = match self.state_json("manifest.json")["services"]["vault"]["port"].as_u64() {
+            Some(port) => format!("127.0.0.1:{port}"),
+            // In a container.
+            None => self.json(&["status"])["services"][0]["address"].as_str().expect("an address").to_owned(),
+        };
+        Client::new(&format!("http://{address}")).expect("a client")
     }
 
     /// Vault with the keeper's own token: it may list and look up secret_ids.
@@ -54,7 +58,11 @@ impl TestLab {
     }
 
     pub fn vault_pid(&self) -> i32 {
-        let pid = self.state_json("manifest.json")["services"]["vault"]["pid"].as_i64().expect("a pid");
+        self.service_pid("vault")
+    }
+
+    pub fn service_pid(&self, service: &str) -> i32 {
+        let pid = self.state_json("manifest.json")["services"][service]["pid"].as_i64().expect("a pid");
         i32::try_from(pid).expect("a pid")
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::client::{Application, Counter, kill, lab, long};
-use crate::support::{TestLab, eventually};
+use crate::support::{TestLab, databases, eventually, postgres_lab};
 
 const APPROLES: &str = "  - {name: app, policies: [p], secret_id_ttl: 12s}\n";
 
@@ -81,6 +81,48 @@ fn the_keeper_is_killed_again_and_again() {
     eventually("one is left", Duration::from_secs(20), || {
         runtime.block_on(keeper.secret_id_accessors("app")).expect("Vault").len() == 1
     });
+}
+
+/// Who may log in has nothing to do with the databases that Vault manages.
+#[test]
+fn its_database_hangs_and_is_killed() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("database-lost");
+    let access = "policies:\n  - name: p\n    \
+                  hcl: 'path \"secret/*\" { capabilities = [\"read\"] }'\napproles:\n";
+    lab.write("vaultlab.yaml", &(postgres_lab("lost", "flavour: embedded") + access + APPROLES));
+    survives(&lab, || {
+        let delivered = |more: usize| {
+            let deliveries = lab.keeper_events("secret_id_delivered").len();
+            lab.until_events("secret_id_delivered", deliveries + more);
+        };
+        kill(lab.service_pid("db"), Signal::SIGSTOP);
+        delivered(2);
+        kill(lab.service_pid("db"), Signal::SIGCONT);
+        delivered(1);
+        kill(lab.service_pid("db"), Signal::SIGKILL);
+        lab.until_events("service_restarted", 1);
+        delivered(1);
+        lab.ok(&["creds", "app"]);
+    });
+}
+
+/// There is nothing left to keep, and nothing of it is made again.
+#[test]
+fn a_lab_whose_folder_is_deleted_is_no_longer_kept() {
+    let lab = lab("folder-deleted", APPROLES);
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.until_events("began", 1);
+    // It may be delivered into while it is removed.
+    while std::fs::remove_dir_all(lab.state()).is_err() && lab.state().exists() {}
+    eventually("no keeper", Duration::from_secs(30), || {
+        !lab.processes().iter().any(|process| process.contains(" supervise "))
+    });
+    assert!(!lab.state().exists());
+    lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+    lab.assert_gone();
 }
 
 #[test]

@@ -3,10 +3,14 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+/// Pause between two looks at a process whose end the system does not tell of.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A process, by pid *and* start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,30 @@ impl Identity {
     /// Whether this very process still runs.
     pub fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
+    }
+
+    /// Completes when the process has ended: at once where the system tells of it.
+    pub async fn end(self) {
+        #[cfg(target_os = "linux")]
+        if let Some(told) = self.told() {
+            told.happened().await;
+        }
+        while self.is_alive() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// A file that can be read from when the process has ended; `None` where the system has none to give.
+    #[cfg(target_os = "linux")]
+    fn told(self) -> Option<crate::told::Told> {
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
+        let told = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+        // It is of whoever has the pid. Who is alive now has had it all the time.
+        if !self.is_alive() {
+            return None;
+        }
+        crate::told::Told::by(told)
     }
 
     /// Since when it runs, where the system tells.

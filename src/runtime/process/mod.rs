@@ -166,6 +166,17 @@ impl Runtime for ProcessRuntime {
         }
     }
 
+    async fn ended(&self, service: &str) -> RuntimeError {
+        let record = match self.ledger.record(service) {
+            Ok(record) => record,
+            Err(error) => return error.into(),
+        };
+        if let Some(process) = record.and_then(|record| self.process_of(service, &record)) {
+            process.end().await;
+        }
+        self.exited(service)
+    }
+
     async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError> {
         let Some(record) = self.ledger.record(service)?.or_else(|| self.stray(service)) else {
             let kept = self.places(service).data.is_dir();

@@ -21,6 +21,9 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 /// How many log lines an error shows.
 pub(super) const LOG_LINES: usize = 20;
 
+/// All that can be said of the end of another's child.
+const GONE: &str = "it is gone";
+
 /// How long a port may stay busy after its server was killed.
 const PORT_LINGERS: Duration = Duration::from_millis(500);
 
@@ -226,10 +229,18 @@ impl ProcessRuntime {
                 Err(e) => format!("its end cannot be told: {e}"),
             },
             None if wait.identity.is_some_and(Identity::is_alive) => return None,
-            None => "it is gone".into(),
+            None => GONE.into(),
         };
         let log = log::since(wait.log, wait.from, LOG_LINES);
         Some(RuntimeError::Exited { service: wait.service.into(), status, log })
+    }
+
+    /// The error for the process of a service, which has ended, whoever started it.
+    pub(super) fn exited(&self, service: &str) -> RuntimeError {
+        let ended = self.children().get_mut(service).and_then(|child| child.try_wait().ok().flatten());
+        let status = ended.map_or_else(|| GONE.into(), describe);
+        let log = log::since(&self.places(service).log, 0, LOG_LINES);
+        RuntimeError::Exited { service: service.into(), status, log }
     }
 }
 
