@@ -1,11 +1,11 @@
 //! The account that a lab keeps outside Vault: a way into a database when Vault's own is lost.
 
 use super::{DatabaseTarget, ProvisionError};
-use crate::database::{Database, DatabaseError, Login, connect, try_login};
+use crate::database::{Database, DatabaseError, Login, Target, connect, try_login};
 use crate::report::Outcome;
 use crate::secret::Secret;
 use crate::spec::model::{ADMIN_USER, BREAK_GLASS_USER};
-use crate::state::{Credentials, LabDir};
+use crate::state::{Credentials, DatabaseAccounts, LabDir};
 
 /// Length of its password, which lasts.
 const PASSWORD_LENGTH: usize = 32;
@@ -75,20 +75,28 @@ async fn prove(target: &DatabaseTarget<'_>, account: &Credentials) -> Result<(),
     }
 }
 
+/// A connection as the server's superuser. One whose password somebody changed gets its own back through
+/// the break-glass account, where the lab has one.
+pub async fn as_superuser(
+    target: &Target,
+    accounts: &DatabaseAccounts,
+) -> Result<Box<dyn Database>, DatabaseError> {
+    let superuser = &accounts.superuser;
+    let other = match (connect(target, superuser).await, &accounts.break_glass) {
+        (Err(DatabaseError::Refused { .. }), Some(account)) => account,
+        (connection, _) => return connection,
+    };
+    let mut database = connect(target, other).await?;
+    let set = database.set_password(&superuser.username, &superuser.password).await;
+    database.close().await;
+    set?;
+    connect(target, superuser).await
+}
+
 impl DatabaseTarget<'_> {
-    /// A connection as the server's superuser. One whose password somebody changed gets its own back
-    /// through the break-glass account, where the lab has one.
+    /// The same for this database.
     pub async fn superuser(&self) -> Result<Box<dyn Database>, ProvisionError> {
-        let on = || ProvisionError::database(&self.spec.name);
-        let superuser = &self.accounts.superuser;
-        let refused = match (connect(&self.from_host, superuser).await, &self.accounts.break_glass) {
-            (Err(DatabaseError::Refused { .. }), Some(account)) => account,
-            (connection, _) => return connection.map_err(on()),
-        };
-        let mut database = connect(&self.from_host, refused).await.map_err(on())?;
-        let set = database.set_password(&superuser.username, &superuser.password).await;
-        database.close().await;
-        set.map_err(on())?;
-        connect(&self.from_host, superuser).await.map_err(on())
+        let connection = as_superuser(&self.from_host, &self.accounts).await;
+        connection.map_err(ProvisionError::database(&self.spec.name))
     }
 }

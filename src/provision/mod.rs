@@ -22,7 +22,7 @@ mod wrapped;
 
 pub use approle::AppRoleStep;
 pub use audit::AuditStep;
-pub use break_glass::ensure_break_glass;
+pub use break_glass::{as_superuser, ensure_break_glass};
 pub use connection::{ConnectionStep, DatabaseTarget};
 pub use delivery::{Courier, Delivered, Predecessor, deliver};
 pub use keeper::{KEEPER_POLICY, ensure_keeper};
@@ -34,7 +34,8 @@ pub use proof::{AccessProof, prove_approle, prove_role};
 pub use role::RoleStep;
 pub use root::{regain_root, revoke_root};
 pub use rotation::{
-    ensure_first_password, recover_rotation, rotate_root, rotate_root_again, rotate_root_in_use,
+    ensure_first_password, recover_rotation, rotate_root, rotate_root_again,
+    rotate_root_in_use,
 };
 pub use static_role::{StaticRoleStep, ensure_static_role, is_refused, log_in, repair_static_role};
 pub use wrapped::WrappedDelivery;

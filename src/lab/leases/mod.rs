@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{LabError, RunningLab};
-use crate::database::{Target, connect};
+use crate::database::Target;
+use crate::provision;
 use crate::service::VAULT;
 use crate::spec::model::DatabaseSpec;
 use crate::state::Accounts;
@@ -180,16 +181,16 @@ impl RunningLab {
         &self,
         spec: &DatabaseSpec,
     ) -> Result<Box<dyn crate::database::Database>, LabError> {
-        let accounts = Accounts::load(self.lab().dir())?;
+        let all = Accounts::load(self.lab().dir())?;
         let not_running = |what: &str| LabError::NotRunning {
             lab: self.lab().name().into(),
             detail: format!(": {what} of {} is not known", spec.name),
         };
-        let account = accounts.databases.get(&spec.name).ok_or_else(|| not_running("the superuser"))?;
+        let accounts = all.databases.get(&spec.name).ok_or_else(|| not_running("the superuser"))?;
         let info = self.databases().iter().find(|info| info.name == spec.name);
         let endpoint = info.ok_or_else(|| not_running("the address"))?.endpoint();
         let target = Target { engine: spec.engine, endpoint, database: spec.database.clone() };
-        Ok(connect(&target, &account.superuser).await?)
+        Ok(provision::as_superuser(&target, accounts).await?)
     }
 
     async fn leases_of(&self, spec: &DatabaseSpec) -> Result<Vec<Lease>, LabError> {
