@@ -6,6 +6,7 @@ mod support;
 use std::path::Path;
 use std::process::Output;
 
+use support::terminal::Terminal;
 use support::{TestLab, databases, text};
 
 fn lab_file(key_store: &str) -> String {
@@ -77,6 +78,55 @@ fn a_passphrase_guards_the_keys_and_the_lab_file_says_whether_there_is_one() {
     assert!(encrypted.exists() && !plain.exists());
     lab.ok(&["down", "--progress", "quiet"]);
     succeeds(&with(&lab, FILE, &right, &["up", "--progress", "quiet"]));
+    lab.ok(&["creds", "app"]);
+}
+
+/// Somebody types it at a terminal, where nobody sees it.
+#[test]
+fn a_passphrase_is_asked_for_at_a_terminal() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("asked");
+    lab.write("vaultlab.yaml", &lab_file("passphrase"));
+    let up = || Terminal::run(&lab.command(&["up", "--progress", "quiet"]));
+    let answered = |answers: &[(&str, &str)]| {
+        let mut terminal = up();
+        for (question, answer) in answers {
+            terminal.shows(question);
+            terminal.echoes(false);
+            terminal.types(answer);
+        }
+        let (code, seen) = terminal.end();
+        for (_, answer) in answers {
+            assert!(!seen.contains(&answer[..4]), "{seen}");
+        }
+        (code, seen)
+    };
+    let (first, again) = ("Passphrase for ", "The same again: ");
+
+    // Nothing is made with one that may be mistyped, nor without one.
+    let (code, seen) = answered(&[(first, "correct horse\r"), (again, "correct hose\r")]);
+    assert!(code == Some(11) && seen.contains("the two differ"), "{code:?} {seen}");
+    let mut terminal = up();
+    terminal.shows(first);
+    terminal.echoes(false);
+    terminal.types("corr\x03");
+    terminal.echoes(true);
+    let (code, seen) = terminal.end();
+    assert!(code == Some(11) && seen.contains("interrupted"), "{code:?} {seen}");
+    lab.assert_gone();
+
+    // What was deleted does not count.
+    let (code, seen) = answered(&[(first, "correctx\x7f horse\r"), (again, "correct horsé\x7fe\r")]);
+    assert_eq!(code, Some(0), "{seen}");
+    lab.ok(&["down", "--progress", "quiet"]);
+    let (code, seen) = answered(&[(first, "battery staple\r")]);
+    assert!(code == Some(11) && seen.contains("the passphrase does not open"), "{code:?} {seen}");
+    assert!(lab.processes().is_empty());
+    // Asked for once, however often it is needed.
+    let (code, seen) = answered(&[(first, "correct horse\r")]);
+    assert!(code == Some(0) && seen.matches(first).count() == 1, "{code:?} {seen}");
     lab.ok(&["creds", "app"]);
 }
 

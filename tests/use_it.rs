@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use support::terminal::Terminal;
 use support::{TestLab, databases, eventually, text};
 
 #[test]
@@ -76,6 +77,32 @@ fn exec(lab: &TestLab) {
     std::io::BufRead::read_line(&mut out, &mut line).expect("a line");
     kill(Pid::from_raw(child.id().try_into().expect("a pid")), Signal::SIGTERM).expect("a signal");
     assert_eq!(child.wait().expect("wait").code(), Some(33));
+    interrupted_at_a_terminal(lab);
+}
+
+/// The terminal sends Ctrl-C to the program itself, which does with it what it likes.
+fn interrupted_at_a_terminal(lab: &TestLab) {
+    // Once more within a second would be counted, too.
+    let counts = "trap 'n=$((n + 1))' INT; n=0; echo is $PG_READ_USERNAME, ready; \
+                  while [ $n = 0 ]; do sleep 0.1; done; sleep 1; sleep 1; exit $((40 + n))";
+    let dies = "echo is $PG_READ_USERNAME, ready; exec sleep 100";
+    for (script, code) in [(counts, 41), (dies, 128 + 2)] {
+        let mut terminal =
+            Terminal::run(&lab.command(&["exec", "--role", "pg-read", "--", "sh", "-c", script]));
+        terminal.shows(", ready");
+        let shown = terminal.seen();
+        let account = shown.split_once("is ").and_then(|(_, rest)| rest.split_once(',')).expect("a name").0;
+        let is_there = |account: &str| {
+            let ledger = lab.json(&["leases"]);
+            let entries = ledger["entries"].as_array().expect("entries").clone();
+            entries.iter().any(|entry| entry["account"] == account)
+        };
+        assert!(is_there(account), "{shown}");
+        terminal.types("\x03");
+        let (ended, seen) = terminal.end();
+        assert_eq!(ended, Some(code), "{seen}");
+        assert!(!is_there(account), "its lease and its account are gone: {seen}");
+    }
 }
 
 fn connect(lab: &TestLab) {

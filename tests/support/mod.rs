@@ -5,6 +5,7 @@
 pub mod containers;
 pub mod engine_proxy;
 pub mod own_engine;
+pub mod terminal;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
