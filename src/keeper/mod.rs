@@ -4,6 +4,7 @@
 //! One keeper per lab, by a lock it holds for as long as it runs. It remembers nothing it could not
 //! find out again: a new keeper asks Vault and reads the files.
 
+mod access;
 mod clock;
 mod delivery;
 mod error;
@@ -67,6 +68,8 @@ struct Shared {
     /// Vault refused something: its token may have ended.
     doubt_token: AtomicBool,
     look_at_services: Notify,
+    /// One of them cannot wait for its time.
+    look_at_rotations: Notify,
     /// By AppRole, as in the lab file.
     files: Vec<clock::Watched>,
     /// Read by what must not be cut off half-way while there is time.
@@ -109,6 +112,7 @@ impl Keeper {
             look_at_vault: Notify::new(),
             doubt_token: AtomicBool::new(false),
             look_at_services: Notify::new(),
+            look_at_rotations: Notify::new(),
             files,
             work: RwLock::new(()),
         };
@@ -131,6 +135,7 @@ impl Keeper {
                 }
             });
             let rotations = shared.spec.databases.iter().map(|spec| rotation::keep(shared, spec));
+            let access = shared.spec.databases.iter().map(|spec| access::keep(shared, spec));
             let static_roles = shared.spec.static_roles();
             let static_roles = static_roles.map(|(spec, role)| static_role::keep(shared, spec, role));
             let work = async {
@@ -140,6 +145,7 @@ impl Keeper {
                     services::watch(shared),
                     join_all(deliveries),
                     join_all(rotations),
+                    join_all(access),
                     join_all(static_roles),
                     shared.save_changes(&lock),
                 )

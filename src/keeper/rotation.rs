@@ -56,6 +56,18 @@ impl Rotation<'_> {
     /// Waits for the next time by the record, which outlives the keeper; a rotation that was cut off is
     /// looked after at once. The clock may have been set: no wait is longer than the interval.
     async fn until_due(&self) {
+        loop {
+            let called = self.shared.look_at_rotations.notified();
+            let Some(wait) = self.wait() else { return };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => return,
+                () = called => {}
+            }
+        }
+    }
+
+    /// `None` when it is due.
+    fn wait(&self) -> Option<Duration> {
         let now = Timestamp::now();
         let wait = {
             let mut record = self.shared.record();
@@ -63,11 +75,11 @@ impl Rotation<'_> {
             let whole = now.checked_add(SignedDuration::try_from(self.every).unwrap_or(SignedDuration::MAX));
             let next = *entry.next_at.get_or_insert(whole.unwrap_or(Timestamp::MAX));
             if entry.under_way {
-                return;
+                return None;
             }
             Duration::try_from(next.duration_since(now)).unwrap_or_default()
         };
-        tokio::time::sleep(wait.min(self.every)).await;
+        Some(wait.min(self.every))
     }
 
     /// One rotation, or the recovery of one; gives what was proven, or `None` when somebody else works

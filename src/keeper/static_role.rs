@@ -14,10 +14,13 @@ use crate::state::StaticRoleRecord;
 use crate::vault::{Client, StaticCredential};
 
 /// Longest pause between two looks: somebody may have Vault rotate it before its time.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Pause between two looks while a rotation is due.
 const DUE: Duration = Duration::from_millis(500);
+
+/// A rotation that is due for longer than Vault takes to come to it is told.
+const OVERDUE: Duration = Duration::from_secs(30);
 
 /// First and longest pause after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -28,7 +31,7 @@ const REFUSED: u32 = 2;
 
 /// Watches for ever.
 pub(super) async fn keep(shared: &Shared, database: &DatabaseSpec, role: &StaticRoleSpec) {
-    let mut watch = Watch { shared, database, role, known: None, failures: 0 };
+    let mut watch = Watch { shared, database, role, known: None, due_since: None, failures: 0 };
     let mut state = shared.vault.subscribe();
     loop {
         let vault = open(&mut state).await;
@@ -48,6 +51,8 @@ struct Watch<'a> {
     role: &'a StaticRoleSpec,
     /// What logged in last.
     known: Option<StaticCredential>,
+    /// Since when a rotation was seen to be due.
+    due_since: Option<Instant>,
     failures: u32,
 }
 
@@ -57,6 +62,7 @@ impl Watch<'_> {
         let what = || format!("credential of static role {}", self.role.name);
         let now = vault.static_credential(&self.database.mount, &self.role.name).await;
         let now = now.map_err(|source| ProvisionError::On { what: what(), source })?;
+        self.not_overdue(now.ttl)?;
         let same = |known: &StaticCredential| known.last_vault_rotation == now.last_vault_rotation;
         if self.known.as_ref().is_none_or(|known| !same(known)) || self.failures > 0 {
             self.prove(vault).await?;
@@ -65,6 +71,25 @@ impl Watch<'_> {
             0 => DUE,
             ttl => LOOK.min(Duration::from_secs(ttl)),
         })
+    }
+
+    /// Vault tells nobody that it cannot rotate: it tries again.
+    fn not_overdue(&mut self, ttl: u64) -> Result<(), ProvisionError> {
+        if ttl > 0 {
+            self.due_since = None;
+            return Ok(());
+        }
+        let since = *self.due_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < OVERDUE {
+            return Ok(());
+        }
+        Err(ProvisionError::not_proven(
+            format!("rotation of static role {}", self.role.name),
+            format!(
+                "it is overdue, and Vault does not do it; its log or the one of {} says why",
+                self.database.name
+            ),
+        ))
     }
 
     async fn prove(&mut self, vault: &Client) -> Result<(), ProvisionError> {

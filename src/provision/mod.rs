@@ -34,7 +34,7 @@ pub use proof::{AccessProof, prove_approle, prove_role};
 pub use role::RoleStep;
 pub use root::{regain_root, revoke_root};
 pub use rotation::{
-    ensure_first_password, recover_rotation, rotate_root, rotate_root_again,
+    ensure_first_password, login_of_vault, password_digest, recover_rotation, rotate_root, rotate_root_again,
     rotate_root_in_use,
 };
 pub use static_role::{StaticRoleStep, ensure_static_role, is_refused, log_in, repair_static_role};

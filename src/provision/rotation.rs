@@ -131,7 +131,8 @@ pub async fn recover_rotation(
     Ok(locked_out)
 }
 
-async fn password_digest(target: &DatabaseTarget<'_>) -> Result<Option<String>, ProvisionError> {
+/// What the database keeps of the password of Vault's account.
+pub async fn password_digest(target: &DatabaseTarget<'_>) -> Result<Option<String>, ProvisionError> {
     let on = || ProvisionError::database(&target.spec.name);
     let mut database = target.superuser().await?;
     let digest = database.password_digest(&target.accounts.admin.username).await.map_err(on());
@@ -145,12 +146,23 @@ async fn old_password_refused(target: &DatabaseTarget<'_>) -> Result<bool, Provi
     Ok(matches!(login, Login::Refused(_)))
 }
 
+/// Has Vault log in to the database anew; the inner error is what the database said when it refused.
+pub async fn login_of_vault(
+    vault: &Client,
+    target: &DatabaseTarget<'_>,
+) -> Result<Result<(), String>, ProvisionError> {
+    match vault.reset_connection(&target.spec.mount, &target.spec.name).await {
+        Err(VaultError::Refused { errors, .. }) if is_refusal(&errors) => Ok(Err(errors.join("; "))),
+        Err(source) => Err(ProvisionError::On { what: format!("connection {}", target.spec.name), source }),
+        Ok(()) => Ok(Ok(())),
+    }
+}
+
 /// Whether the database refuses Vault's own password, seen by a new login: connections that Vault
 /// has open would hide it. Errors of other kinds are left to the proofs of the roles, which name
 /// what is wrong.
 async fn locked_out(vault: &Client, target: &DatabaseTarget<'_>) -> Result<bool, ProvisionError> {
-    let refused = |error: VaultError| is_login_failure(&error);
-    if vault.reset_connection(&target.spec.mount, &target.spec.name).await.is_err_and(refused) {
+    if matches!(login_of_vault(vault, target).await, Ok(Err(_))) {
         return Ok(true);
     }
     // Some versions close the connections only, and log in when a credential is asked for.
@@ -160,7 +172,7 @@ async fn locked_out(vault: &Client, target: &DatabaseTarget<'_>) -> Result<bool,
             vault.revoke_lease(&credential.lease_id).await?;
             Ok(false)
         }
-        Err(error) => Ok(refused(error)),
+        Err(error) => Ok(is_login_failure(&error)),
     }
 }
 
@@ -209,7 +221,10 @@ pub async fn rotate_root_again(
 /// Whether a database refused the login of Vault itself: SQLSTATE 28P01 or 28000, MySQL's 1045, as
 /// Vault's plugins pass them on.
 fn is_login_failure(error: &VaultError) -> bool {
-    let VaultError::Refused { errors, .. } = error else { return false };
+    matches!(error, VaultError::Refused { errors, .. } if is_refusal(errors))
+}
+
+fn is_refusal(errors: &[String]) -> bool {
     let signs = ["28P01", "28000", "password authentication failed", "Error 1045", "Access denied for user"];
     errors.iter().any(|error| signs.iter().any(|sign| error.contains(sign)))
 }

@@ -120,6 +120,18 @@ pub enum KeeperEvent {
         #[serde(rename = "retry_in_ms", with = "milliseconds")]
         retry: Duration,
     },
+    /// A database refuses Vault's own login: somebody changed the password of its account.
+    LockedOut {
+        /// The database.
+        database: String,
+        /// What it says.
+        error: String,
+    },
+    /// It accepts it again.
+    LetIn {
+        /// The database.
+        database: String,
+    },
     /// Vault replaced the password of a static role, and the new one was seen to work.
     StaticRoleRotated {
         /// The static role.
@@ -156,6 +168,7 @@ impl KeeperEvent {
                 | Self::ServiceDied { .. }
                 | Self::RestartFailed { .. }
                 | Self::RotationFailed { .. }
+                | Self::LockedOut { .. }
                 | Self::StaticRoleFailed { .. }
         )
     }
@@ -193,6 +206,10 @@ impl KeeperEvent {
             Self::RotationFailed { database, error, retry } => {
                 format!("root of {database} not rotated, again in {}: {error}", seconds(*retry))
             }
+            Self::LockedOut { database, error } => {
+                format!("Vault is locked out of {database}, which `vaultlab up` repairs: {error}")
+            }
+            Self::LetIn { database } => format!("Vault gets into {database} again"),
             Self::StaticRoleRotated { role, proof, next_at, .. } => {
                 let next = next_at.map(|next| next.strftime(", next at %Y-%m-%d %H:%M:%S UTC").to_string());
                 format!("Vault rotated static role {role}: {proof}{}", next.unwrap_or_default())

@@ -64,6 +64,9 @@ pub struct KeeperRecord {
     /// How often it has unsealed Vault.
     #[serde(default)]
     pub unseals: u64,
+    /// The databases that Vault cannot log in to, with what they say.
+    #[serde(default)]
+    pub locked_out: BTreeMap<String, String>,
     /// What is wrong with Vault now.
     #[serde(default)]
     pub vault_trouble: Option<String>,

@@ -7,13 +7,14 @@ use nix::sys::signal::Signal;
 use crate::client::{kill, long};
 use crate::support::{TestLab, databases, eventually};
 
-/// The smallest lab, its root rotated every second.
-fn lab(name: &str) -> TestLab {
+/// The smallest lab, its root rotated that often.
+pub fn lab(name: &str, every: Option<&str>) -> TestLab {
     let lab = TestLab::new(name);
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/postgres.yaml");
     let text = std::fs::read_to_string(shipped).expect("the shipped lab");
-    let rotated = text.replace("    database: app\n", "    database: app\n    root_rotation: {every: 1s}\n");
-    assert_ne!(text, rotated);
+    let rotation = every.map(|every| format!("    root_rotation: {{every: {every}}}\n")).unwrap_or_default();
+    let rotated = text.replace("    database: app\n", &format!("    database: app\n{rotation}"));
+    assert_eq!(text == rotated, every.is_none());
     lab.write("vaultlab.yaml", &rotated);
     lab
 }
@@ -25,7 +26,7 @@ fn rotations_that_are_cut_off_lock_nobody_out() {
         return;
     }
     let (wanted, faults) = if long() { (200, 40) } else { (6, 4) };
-    let lab = lab("rotation");
+    let lab = lab("rotation", Some("1s"));
     lab.ok(&["up", "--progress", "quiet"]);
     let rotations = || lab.keeper_events("root_rotated").len();
     lab.until_events("root_rotated", 2);
@@ -76,7 +77,7 @@ fn a_vault_that_is_locked_out_is_let_in_again() {
     if !databases() {
         return;
     }
-    let lab = lab("let-in");
+    let lab = lab("let-in", Some("1s"));
     lab.ok(&["up", "--progress", "quiet"]);
     lab.until_events("root_rotated", 1);
     kill(lab.keeper_pid().expect("a keeper"), Signal::SIGKILL);
@@ -96,9 +97,37 @@ fn a_vault_that_is_locked_out_is_let_in_again() {
     keeper.wait().expect("wait");
 }
 
+/// Long before a rotation is due, too, and with nobody beginning anew.
+#[test]
+fn a_rotation_that_is_not_due_is_done_where_it_lets_vault_in() {
+    if !databases() {
+        return;
+    }
+    let lab = lab("let-in-soon", Some("12h"));
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.until_events("began", 1);
+    lab.lock_vault_out();
+    lab.until_events("locked_out", 1);
+    lab.until_events("root_rotated", 1);
+    lab.ok(&["creds", "app"]);
+    lab.until_events("let_in", 1);
+    // What Vault replaces itself by somebody's hand locks nobody out.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
+    runtime.block_on(lab.as_keeper().rotate_root("database", "postgres")).expect("a rotation");
+    // As soon as Vault is open again it is looked at anew.
+    lab.seal();
+    lab.until_events("unsealed", 1);
+    lab.ok(&["creds", "app"]);
+    eventually("status tells that nobody is locked out", Duration::from_secs(20), || {
+        let keeper = &lab.json(&["status"])["keeper"];
+        keeper["unseals"] == 1 && keeper["locked_out"] == serde_json::json!({})
+    });
+    assert_eq!(lab.keeper_events("locked_out").len(), 1);
+}
+
 impl TestLab {
     /// Gives Vault's account a password that nobody knows, and ends its connections.
-    fn lock_vault_out(&self) {
+    pub fn lock_vault_out(&self) {
         let json = |file: &str| -> serde_json::Value {
             serde_json::from_slice(&std::fs::read(self.state().join(file)).expect(file)).expect("JSON")
         };

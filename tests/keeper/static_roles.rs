@@ -214,6 +214,12 @@ fn every_rotation_of_vaults_own_is_seen_to_work() {
     let sentence =
         "Vault rotated static role pg-batch: the new password logs in, the old one is refused, next at ";
     assert!(shown.contains(sentence), "{shown}");
+    // By somebody's hand, long before its time.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
+    runtime.block_on(lab.as_keeper().rotate_static_role("database", "my-batch")).expect("a rotation");
+    eventually("that is seen to work, too", Duration::from_secs(60), || {
+        lab.keeper_events("static_role_rotated").iter().any(|event| event["role"] == "my-batch")
+    });
     eventually("status tells of it", Duration::from_secs(10), || {
         let status = lab.json(&["status"]);
         status["keeper"]["static_roles"]["pg-batch"]["rotated_at"].is_string()

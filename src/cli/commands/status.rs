@@ -109,6 +109,9 @@ fn keeper(keeper: &KeeperRecord) -> String {
             Some(error) => vec![format!("  ! {name}"), format!("root {last}, last failure: {error}")],
         });
     }
+    for (name, error) in &keeper.locked_out {
+        rows.push(vec![format!("  ! {name}"), format!("Vault is locked out, `up` lets it in: {error}")]);
+    }
     for (name, fixed) in &keeper.static_roles {
         let last =
             fixed.rotated_at.map_or("not looked at yet".into(), |time| format!("rotated at {}", at(time)));
