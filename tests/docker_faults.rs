@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::containers::{ColdHome, MYSQL, POSTGRES, SERVER, docker, has, things_of};
+use support::containers::{ColdHome, MYSQL, POSTGRES, SERVER, container, docker, has, things_of};
 use support::engine_proxy::{EngineProxy, Fault};
 use support::{TestLab, eventually, postgres_lab, text};
 
@@ -31,13 +31,6 @@ fn small(name: &str) -> Option<TestLab> {
         lab.write("vaultlab.yaml", &postgres_lab("small", "storage: file"));
         lab
     })
-}
-
-/// The container of a service, running or not.
-fn container(lab: &TestLab, service: &str) -> String {
-    let of_lab = format!("label=dev.vaultlab.lab={}", lab.name);
-    let of_service = format!("label=dev.vaultlab.service={service}");
-    docker(&["ps", "-aq", "--filter", &of_lab, "--filter", &of_service]).unwrap()
 }
 
 fn runs(lab: &TestLab, service: &str) -> bool {

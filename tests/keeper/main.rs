@@ -8,6 +8,7 @@ mod access;
 mod break_glass;
 mod client;
 mod disk;
+mod docker;
 mod faults;
 mod lifecycle;
 mod rotation;

@@ -48,6 +48,13 @@ pub fn things_of(lab: &str) -> Vec<String> {
     .collect()
 }
 
+/// The container of a service, running or not.
+pub fn container(lab: &TestLab, service: &str) -> String {
+    let of_lab = format!("label=dev.vaultlab.lab={}", lab.name);
+    let of_service = format!("label=dev.vaultlab.service={service}");
+    docker(&["ps", "-aq", "--filter", &of_lab, "--filter", &of_service]).expect("the engine answers")
+}
+
 /// A home of its own, in which databases have to be initialised.
 pub struct ColdHome(tempfile::TempDir);
 
