@@ -9,7 +9,6 @@ mod clock;
 mod delivery;
 mod error;
 mod failure;
-mod memory;
 mod notice;
 mod rotation;
 mod services;
@@ -27,7 +26,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, RwLock, watch};
 
 pub use error::KeeperError;
-pub use memory::let_go_of_program;
 pub use stop::{request_stop, stop, stop_lost};
 
 use crate::database::Target;

@@ -86,10 +86,7 @@ impl Lab {
     pub async fn supervise(&self, interrupt: impl Future<Output = ()>) -> Result<(), LabError> {
         let keeper = self.keeper(SUPERVISE).await?;
         self.keep_events()?;
-        tokio::select! {
-            kept = keeper.run(interrupt) => Ok(kept?),
-            never = keeper::let_go_of_program() => match never {},
-        }
+        Ok(keeper.run(interrupt).await?)
     }
 
     /// Whether the lab has a keeper, or gets one when it is up: some work is left to it then.

@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use super::{Settings, interrupted};
+use crate::cli::memory::lean;
 use crate::cli::printer::{suggest, table};
 use crate::lab::{Data, DatabaseInfo, Down, Lab, LabError, LabOptions, UpSummary};
 use crate::spec::model::Origin;
@@ -20,7 +21,7 @@ pub(super) async fn up(
     let summary = lab.up_unless(&mut interrupt).await?.summary();
     settings.printer().result(&summary, |summary| text(summary, &settings.selector()));
     if foreground {
-        lab.supervise(interrupt).await?;
+        lean(lab.supervise(interrupt)).await?;
         lab.down(Data::Keep).await?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,21 +1,28 @@
-//! What a keeper that idles has of its program in memory.
+//! What a process that idles has of its program in memory.
 //!
-//! To begin, it reads a lab file, parses arguments, sets up TLS: code that it does not run again, and that
-//! is most of what the system counts as its memory. Those pages belong to the page cache, which the
-//! servers of the lab, being the same program, share. Here the keeper lets go of them; what it still runs
-//! comes back from the cache, page by page, without a read from the disk.
+//! To begin, a keeper or a server reads its configuration, parses arguments, sets up TLS: code that it does
+//! not run again, and that is most of what the system counts as its memory. Those pages belong to the page
+//! cache, which all of a machine's keepers and servers, being the same program, share. Here a process lets
+//! go of them; what it still runs comes back from the cache, page by page, without a read from the disk.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// When it has begun to keep the lab, it has begun.
+/// By then a process has begun.
 const BEGUN: Duration = Duration::from_secs(5);
 
 /// What is seldom done, such as starting a service, brings pages back: this often they are let go of.
 const AGAIN: Duration = Duration::from_mins(10);
 
-/// Lets go of the program's unused pages for ever. For a process that is nothing but a keeper.
-pub async fn let_go_of_program() -> Infallible {
+/// Does some work that waits most of the time, and lets go of the program's unused pages meanwhile.
+pub async fn lean<T>(work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        done = work => done,
+        never = let_go_of_program() => match never {},
+    }
+}
+
+async fn let_go_of_program() -> Infallible {
     tokio::time::sleep(BEGUN).await;
     loop {
         #[cfg(target_os = "linux")]
