@@ -315,6 +315,8 @@ async fn vault_runs_in_production_mode_and_keeps_its_data() {
     };
     let place = Place::new();
     let lab = place.lab("vault", PullPolicy::Never).await;
+    // Not the usual one: another test may take that while the container is restarted.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let service = Service::Vault(VaultSpec {
         flavour: Flavour::Auto,
         version: None,
@@ -325,7 +327,7 @@ async fn vault_runs_in_production_mode_and_keeps_its_data() {
         audit: None,
         keep_root_token: false,
         key_store: vaultlab::state::Protection::Plain,
-        port: None,
+        port: Some(free),
     });
     let up = async || {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
