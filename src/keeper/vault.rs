@@ -12,8 +12,9 @@ use crate::vault::{Client, VaultError};
 
 use super::Shared;
 
-/// Pause between two looks at a Vault that is open: a seal is noticed so late.
-const OPEN_POLL: Duration = Duration::from_millis(700);
+/// Pause between two looks at a Vault that is open: a seal is noticed so late, and is to be undone within a
+/// second. These looks are nearly all that an idle keeper costs.
+const OPEN_POLL: Duration = Duration::from_millis(900);
 
 /// Pause between two looks at one that is lost, at first and after a while.
 const LOST_POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
