@@ -48,9 +48,6 @@ fn main() {
     let down = median("vaultlab down", downs.len(), |run| downs[run]);
     let again = median("vaultlab up, nothing to do", 5, |_| home.up("first"));
     let together = median("ten labs at once", 3, |_| home.together());
-    let images = plain.initialised(&name("first"));
-    let floor = median("docker run of the same", 5, |_| plain.together(&images, 1));
-    let floors = median("ten times that at once", 3, |_| plain.together(&images, TOGETHER));
     drop(home);
 
     let by_hand = median("the example, by hand", 3, |run| plain.by_hand(run));
@@ -66,8 +63,6 @@ fn main() {
     seconds("down", down, "wanted: at most 1.5 s");
     seconds("up with nothing to do", again, "");
     ratio("ten labs at once / one", together, warm, "wanted: at most 4.00");
-    ratio("the same with docker run alone", floors, floor, "what the engine and the processors give");
-    ratio("ten labs / ten docker runs", together, floors, "");
     ratio("by hand / up, cold", by_hand, its_cold, "the well-known example's job");
     ratio("by hand / up, warm", by_hand, its_warm, "");
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use vaultlab::database::{Target, connect};
 use vaultlab::service::Endpoint;
 use vaultlab::spec::model::{Engine, MysqlFlavour};
@@ -106,58 +105,6 @@ impl Plain {
         let id = self.start(kind, &["-e", &kind.variable(), self.image(kind)]);
         let took = began.elapsed();
         docker(&["rm", "-fv", &id]);
-        took
-    }
-
-    /// Images like the ones labs use, their data initialised, with the commands of a lab's containers:
-    /// what starts without vaultlab where a lab starts from its templates.
-    pub fn initialised(&self, lab: &str) -> Vec<(Kind, Vec<String>)> {
-        KINDS.map(|kind| (kind, self.arguments(kind, lab))).into()
-    }
-
-    fn arguments(&self, kind: Kind, lab: &str) -> Vec<String> {
-        let service = match kind {
-            Kind::Vault => return vec!["-e".into(), kind.variable(), self.server.clone()],
-            Kind::Postgres => "notes-postgres",
-            Kind::Mysql => "notes-mysql",
-        };
-        let filters = [("lab", lab), ("service", service)]
-            .map(|(label, value)| format!("label=dev.vaultlab.{label}={value}"));
-        let found = docker(&["ps", "-q", "--filter", &filters[0], "--filter", &filters[1]]);
-        let config = docker(&["inspect", "-f", "{{json .Config}}", &found]);
-        let config: Value = serde_json::from_str(&config).expect("JSON");
-        let texts = |key: &str| -> Vec<String> {
-            let values = config[key].as_array().expect("a list").iter();
-            values.map(|value| value.as_str().expect("text").to_owned()).collect()
-        };
-        let mut run: Vec<String> = vec!["-e".into(), kind.variable()];
-        run.extend(texts("Env").into_iter().flat_map(|variable| ["-e".to_owned(), variable]));
-        run.push(self.image(kind).into());
-        run.extend(texts("Cmd"));
-        let id = self.start(kind, &run.iter().map(String::as_str).collect::<Vec<_>>());
-        let image = format!("vaultlab/bench:{service}-{}", std::process::id());
-        docker(&["stop", &id]);
-        docker(&["commit", &id, &image]);
-        docker(&["rm", "-fv", &id]);
-        vec![image]
-    }
-
-    /// So many times a Vault and two databases at once, until all answer.
-    pub fn together(&self, images: &[(Kind, Vec<String>)], times: usize) -> Duration {
-        let began = Instant::now();
-        let ids: Vec<String> = std::thread::scope(|scope| {
-            let started: Vec<_> = (0..times)
-                .flat_map(|_| images)
-                .map(|(kind, run)| {
-                    let run: Vec<&str> = run.iter().map(String::as_str).collect();
-                    scope.spawn(move || self.start(*kind, &run))
-                })
-                .collect();
-            started.into_iter().map(|started| started.join().expect("a container")).collect()
-        });
-        let took = began.elapsed();
-        let remove: Vec<&str> = ["rm", "-fv"].into_iter().chain(ids.iter().map(String::as_str)).collect();
-        docker(&remove);
         took
     }
 
