@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::up::GRACE;
 use super::{Lab, LabError};
 use crate::report::Outcome;
-use crate::runtime::{RuntimeError, ServiceState};
+use crate::runtime::{Runtime, RuntimeError, ServiceState};
+use crate::service::VAULT;
 use crate::state::{Manifest, StateError};
 
 /// How long an engine may take to make what a program asked it for that was killed.
@@ -64,27 +65,11 @@ impl Lab {
         names.extend(Manifest::load(&self.dir)?.into_iter().flat_map(|m| m.services.into_keys()));
         names.extend(self.dir.service_names()?);
         names.extend(runtime.found().await?.into_keys());
-        let stopped = try_join_all(names.iter().cloned().map(|name| {
-            let (runtime, report) = (runtime.as_ref(), &self.report);
-            async move {
-                let work = async {
-                    let stopped = if data == Data::Remove {
-                        // Data that goes needs no orderly end.
-                        let state = runtime.state(&name).await?;
-                        runtime.remove(&name).await?;
-                        matches!(state, ServiceState::Running { .. })
-                    } else {
-                        runtime.stop(&name, GRACE).await?
-                    };
-                    let outcome = if stopped { Outcome::changed("") } else { Outcome::Unchanged };
-                    Ok::<_, RuntimeError>((outcome, stopped))
-                };
-                let stopped =
-                    report.step(&format!("stop {name}"), &format!("Stop {name}"), &[], work).await?;
-                Ok::<_, LabError>(stopped.then_some(name))
-            }
-        }))
-        .await?;
+        // MySQL waits two seconds for connections that are still open when it is stopped, and Vault keeps some.
+        let (first, rest): (Vec<_>, Vec<_>) =
+            names.iter().cloned().partition(|name| data == Data::Remove || name == VAULT);
+        let mut stopped = self.stop_together(runtime.as_ref(), first, data).await?;
+        stopped.extend(self.stop_together(runtime.as_ref(), rest, data).await?);
         if data == Data::Remove {
             if lock.predecessor_was_killed() {
                 // An engine goes on with what it was asked for, and tells nobody of it before it is done.
@@ -95,7 +80,35 @@ impl Lab {
             self.dir.remove()?;
         }
         let kept = (data == Data::Keep).then(|| self.dir.path().to_path_buf());
-        Ok(Down { data: kept, stopped: stopped.into_iter().flatten().collect(), ..nothing })
+        Ok(Down { data: kept, stopped, ..nothing })
+    }
+
+    /// Stops or removes services side by side; gives those that ran.
+    async fn stop_together(
+        &self,
+        runtime: &dyn Runtime,
+        names: Vec<String>,
+        data: Data,
+    ) -> Result<Vec<String>, LabError> {
+        let stopped = try_join_all(names.into_iter().map(|name| async move {
+            let work = async {
+                let stopped = if data == Data::Remove {
+                    // Data that goes needs no orderly end.
+                    let state = runtime.state(&name).await?;
+                    runtime.remove(&name).await?;
+                    matches!(state, ServiceState::Running { .. })
+                } else {
+                    runtime.stop(&name, GRACE).await?
+                };
+                let outcome = if stopped { Outcome::changed("") } else { Outcome::Unchanged };
+                Ok::<_, RuntimeError>((outcome, stopped))
+            };
+            let step = (format!("stop {name}"), format!("Stop {name}"));
+            let stopped = self.report.step(&step.0, &step.1, &[], work).await?;
+            Ok::<_, LabError>(stopped.then_some(name))
+        }))
+        .await?;
+        Ok(stopped.into_iter().flatten().collect())
     }
 
     /// Nothing in a manifest is needed to remove a lab: its services have folders of their own.

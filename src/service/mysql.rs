@@ -1,5 +1,8 @@
 //! MySQL and MariaDB, wherever they run.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 /// Its superuser.
 pub const SUPERUSER: &str = "root";
 
@@ -21,3 +24,29 @@ pub const OPTIONS: &[&str] = &[
     "character-set-server=utf8mb4",
     "default-time-zone=+00:00",
 ];
+
+/// Whether a server makes this file of its data folder anew at every start, whatever it holds: temporary
+/// tables, and redo log files of MySQL 8.0.30+ that are kept ready for later
+/// (<https://dev.mysql.com/doc/refman/8.4/en/innodb-redo-log.html>).
+pub fn is_made_anew(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name == "ibtmp1" || (name.starts_with("#ib_redo") && name.ends_with("_tmp"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_back_by_itself_is_made_anew() {
+        for (path, anew) in [
+            ("data/ibtmp1", true),
+            ("data/#innodb_redo/#ib_redo20_tmp", true),
+            ("data/#innodb_redo/#ib_redo19", false),
+            ("data/ibdata1", false),
+            ("data/notes/notes_tmp.ibd", false),
+        ] {
+            assert_eq!(is_made_anew(Path::new(path)), anew, "{path}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Bringing up a database: from a template, or on the lab's own data.
 
+use std::path::Path;
+
 use tokio::time::Instant;
 
 use super::DockerRuntime;
@@ -102,7 +104,11 @@ impl DockerRuntime {
                 let title = format!("Initialising {name} with {}", image.name);
                 let copy = report.step(&initialise, &title, &[], Box::pin(work)).await?;
                 if let (Some(copy), Some(build)) = (copy, build) {
-                    self.keep_template(name, copy, build, superuser, report).await;
+                    let unwanted: fn(&Path) -> bool = match spec.engine {
+                        Engine::Postgres => |_: &Path| false,
+                        Engine::Mysql(_) => mysql::is_made_anew,
+                    };
+                    self.keep_template(name, copy, unwanted, build, superuser, report).await;
                 }
                 let work = self.start_database(spec, &image, &plan, key, DataOrigin::Fresh, None, deadline);
                 report.step(&step, &title, &[&initialise], Box::pin(work)).await

@@ -6,8 +6,9 @@
 //! other secrets; every lab replaces it with one of its own.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufReader, BufWriter, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
@@ -19,6 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use super::DockerRuntime;
+use super::archive;
 use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
 use super::names::{HOME, TEMPLATE};
@@ -156,25 +158,33 @@ impl DockerRuntime {
         Ok(file)
     }
 
-    /// Keeps a copy as a template, while the lab goes on; [`settle`](crate::runtime::Runtime::settle)
-    /// waits for it. Nothing is kept on failure.
+    /// Keeps a copy as a template, but for the files that are `unwanted`, while the lab goes on;
+    /// [`settle`](crate::runtime::Runtime::settle) waits for it. Nothing is kept on failure.
     pub(super) async fn keep_template(
         &self,
         service: &str,
         copy: tokio::fs::File,
+        unwanted: fn(&Path) -> bool,
         build: Build,
         superuser: Credentials,
         report: &Report,
     ) {
         let (engine, folder) = (self.engine.clone(), origin_folder(&self.home, &build.key));
         let (tag, home_id) = (self.template_tag(&build.key), self.home_id.clone());
+        let temporary = self.home.root().to_path_buf();
         let (service, report) = (service.to_owned(), report.clone());
         let task = async move {
             let work = async {
-                let kept = import(&engine, copy, &build.key, &tag, &home_id).await.and_then(|()| {
+                let operation = || format!("keep the template {}", build.key);
+                let kept = async {
+                    // All of it is copied again for every lab that starts from it.
+                    let copy = trimmed(copy, unwanted, &temporary).await;
+                    let copy = copy.map_err(|e| DockerError::local(operation(), &e))?;
+                    import(&engine, copy, &build.key, &tag, &home_id).await?;
                     let saved = Origin::new(&build.key, superuser).save(&folder);
-                    saved.map_err(|e| DockerError::local(format!("keep the template {}", build.key), &e))
-                });
+                    saved.map_err(|e| DockerError::local(operation(), &e))
+                };
+                let kept = kept.await;
                 let outcome = match kept {
                     Ok(()) => Outcome::changed(""),
                     Err(error) => {
@@ -199,6 +209,24 @@ impl DockerRuntime {
 pub(super) struct Build {
     key: String,
     _lock: File,
+}
+
+/// An archive without the files that are `unwanted`, again as a file without a name.
+async fn trimmed(
+    copy: tokio::fs::File,
+    unwanted: fn(&Path) -> bool,
+    folder: &Path,
+) -> std::io::Result<tokio::fs::File> {
+    let (copy, mut trimmed) = (copy.into_std().await, tempfile::tempfile_in(folder)?);
+    let work = move || {
+        let (from, to) =
+            (BufReader::with_capacity(1 << 18, copy), BufWriter::with_capacity(1 << 18, &trimmed));
+        archive::without(unwanted, from, to)?;
+        trimmed.rewind()?;
+        Ok::<_, std::io::Error>(trimmed)
+    };
+    let trimmed = tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)??;
+    Ok(tokio::fs::File::from_std(trimmed))
 }
 
 /// Makes an image of a tar archive.

@@ -21,7 +21,7 @@ use crate::database::{self, Database, Target};
 use crate::runtime::ledger::{self, fresh, superuser};
 use crate::runtime::origin::Origin;
 use crate::runtime::{RuntimeError, folder};
-use crate::service::Endpoint;
+use crate::service::{Endpoint, mysql};
 use crate::spec::model::DatabaseSpec;
 use crate::state::Credentials;
 
@@ -221,9 +221,10 @@ impl Places {
     }
 }
 
+/// For MySQL and MariaDB.
 fn pack_all(data: &Path, archive: &Path) -> std::io::Result<()> {
     let mut pack = Pack::begin(archive, data)?;
-    pack.add(&|_| true)?;
+    pack.add(&|path| !mysql::is_made_anew(path))?;
     pack.finish()
 }
 
