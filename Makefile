@@ -39,7 +39,7 @@ endif
 lint: ## Formatting, clippy, licences and advisories
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
 
 bench: build ## Measure `vaultlab up` on the host and in containers, the embedded server and the keeper
