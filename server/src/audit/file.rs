@@ -13,7 +13,7 @@ use crate::group_commit::{Closed, GroupCommit, Sink, Waker};
 
 /// Writes whole lines in the order they come; many waiting lines share one write.
 pub(super) struct LineWriter {
-    queue: GroupCommit<Vec<u8>, AuditError>,
+    queue: GroupCommit<LineSink>,
     waker: Waker<Vec<u8>, AuditError>,
     reopen: Arc<AtomicBool>,
 }
@@ -90,6 +90,13 @@ impl Sink for LineSink {
         line.len()
     }
 
+    fn write_here(&mut self, line: Vec<u8>) -> Result<Result<(), AuditError>, Vec<u8>> {
+        if !self.output.takes_at_once() || self.reopen.load(Ordering::Acquire) {
+            return Err(line);
+        }
+        Ok(self.output.write(&line))
+    }
+
     fn write(&mut self, mut lines: Vec<Vec<u8>>) -> Vec<Result<(), AuditError>> {
         let reopen = self.reopen.swap(false, Ordering::AcqRel);
         if let (true, Output::File(file)) = (reopen, &mut self.output) {
@@ -115,6 +122,15 @@ impl Sink for LineSink {
 }
 
 impl Output {
+    /// Whether a write ends without anybody reading: not for a pipe, a terminal, or a file yet to be opened.
+    fn takes_at_once(&self) -> bool {
+        match self {
+            Self::File(file) => file.file.is_some() && file.regular,
+            Self::Stdout => false,
+            Self::Discard => true,
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), AuditError> {
         match self {
             Self::File(file) => file.write(bytes),
@@ -150,11 +166,13 @@ struct LogFile {
     mode: Option<u32>,
     /// `None` after it could not be opened again; the next write tries.
     file: Option<File>,
+    /// It is a file, and no pipe or device.
+    regular: bool,
 }
 
 impl LogFile {
     fn open(path: &Path, mode: Option<u32>) -> Result<Self, AuditError> {
-        let mut this = Self { path: path.to_owned(), mode, file: None };
+        let mut this = Self { path: path.to_owned(), mode, file: None, regular: false };
         this.opened()?;
         Ok(this)
     }
@@ -166,6 +184,7 @@ impl LogFile {
     fn opened(&mut self) -> Result<&mut File, AuditError> {
         if self.file.is_none() {
             let file = self.open_now().map_err(|cause| self.error("open", cause))?;
+            self.regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
             return Ok(self.file.insert(file));
         }
         self.file.as_mut().ok_or(AuditError::Closed)

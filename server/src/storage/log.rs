@@ -94,6 +94,15 @@ impl Log {
         self.end
     }
 
+    /// Whether appending waits for the disk itself.
+    pub(super) fn waits_for(&self, durable: bool) -> bool {
+        match self.sync {
+            SyncPolicy::Always => true,
+            SyncPolicy::Critical => durable,
+            SyncPolicy::Never => false,
+        }
+    }
+
     /// Appends one frame. On an error nothing of it stays.
     pub(super) fn append(&mut self, frame: &[u8], durable: bool) -> Result<(), StorageError> {
         if self.dirty {
@@ -106,11 +115,7 @@ impl Log {
                 ));
             }
         }
-        let wait = match self.sync {
-            SyncPolicy::Always => true,
-            SyncPolicy::Critical => durable,
-            SyncPolicy::Never => false,
-        };
+        let wait = self.waits_for(durable);
         if wait {
             self.sync_name()?;
         }

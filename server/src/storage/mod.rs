@@ -105,7 +105,7 @@ pub struct Store {
 struct Inner {
     index: Arc<RwLock<Index>>,
     /// `None` for a store in memory.
-    log: Option<GroupCommit<WriteBatch, StorageError>>,
+    log: Option<GroupCommit<writer::Writer>>,
     /// Batches acknowledged since it was opened.
     commits: AtomicU64,
     dir: Option<PathBuf>,

@@ -13,6 +13,10 @@ use crate::group_commit::{Sink, Waker};
 /// Pause after a failed compaction, most often for want of room.
 const RETRY_COMPACTION: Duration = Duration::from_secs(30);
 
+/// A batch of at most so many bytes is copied to the system's memory in less time than it takes to wake
+/// the thread for it.
+const AT_ONCE: usize = 64 << 10;
+
 pub(super) struct Writer {
     log: Log,
     index: Arc<RwLock<Index>>,
@@ -56,13 +60,16 @@ impl Writer {
             tracing::warn!(%error, "the store could not be compacted; it goes on growing");
             self.not_before = Some(Instant::now() + RETRY_COMPACTION);
         }
-        let may_start = self.not_before.is_none_or(|time| Instant::now() >= time);
-        if self.compaction.is_none() && may_start {
+        if self.is_compaction_due() {
             let index = self.index.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if compact::is_due(self.log.len(), index.live_bytes()) {
-                self.compaction = Compaction::start(&self.log, &index, self.waker.clone());
-            }
+            self.compaction = Compaction::start(&self.log, &index, self.waker.clone());
         }
+    }
+
+    fn is_compaction_due(&self) -> bool {
+        let may_start = || self.not_before.is_none_or(|time| Instant::now() >= time);
+        let live = || self.index.read().unwrap_or_else(std::sync::PoisonError::into_inner).live_bytes();
+        self.compaction.is_none() && compact::is_due(self.log.len(), live()) && may_start()
     }
 }
 
@@ -90,6 +97,17 @@ impl Sink for Writer {
         };
         self.compact_if_due();
         outcomes
+    }
+
+    fn write_here(&mut self, batch: WriteBatch) -> Result<Result<(), StorageError>, WriteBatch> {
+        if self.log.waits_for(batch.durable) || Self::weight(&batch) > AT_ONCE {
+            return Err(batch);
+        }
+        let outcome = self.commit(&mut vec![batch]);
+        if self.is_compaction_due() {
+            self.waker.wake();
+        }
+        Ok(outcome)
     }
 
     fn close(&mut self) {
