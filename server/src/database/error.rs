@@ -2,6 +2,9 @@
 
 use thiserror::Error;
 
+/// What timed out when a database took too long over what it was sent.
+pub const OPERATION: &str = "the database operation";
+
 /// Why an operation of a database plugin failed.
 ///
 /// The texts follow what Vault's plugins answer, extended by the statement that failed. No variant carries a
@@ -100,6 +103,15 @@ impl PluginError {
             Self::Lost(_) => true,
             Self::During { cause, .. } => cause.is_lost(),
             _ => false,
+        }
+    }
+
+    /// Whether the operation was given up in the middle, with what was sent executed or not.
+    pub fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Timeout { operation, .. } => *operation == OPERATION,
+            Self::During { cause, .. } => cause.is_unanswered(),
+            _ => self.is_lost(),
         }
     }
 

@@ -14,4 +14,4 @@ pub mod username;
 pub use engine::DatabaseEngine;
 #[cfg(test)]
 pub(crate) use engine::reference;
-pub use error::PluginError;
+pub use error::{OPERATION, PluginError};

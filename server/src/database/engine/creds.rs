@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Engine;
 use super::role::Role;
+use crate::database::PluginError;
 use crate::database::plugin::NewUser;
 use crate::logical::{
     Error, LeaseOptions, Object, Renewal, Response, Secret, SecretLease, TtlRequest, calculate_ttl,
@@ -39,11 +40,11 @@ impl Engine {
             role,
             password,
         });
-        let username = self
+        let made = self
             .with_plugin(&request.role.db_name, |plugin| {
                 let request = Arc::clone(&request);
                 Box::pin(async move {
-                    plugin
+                    let made = plugin
                         .new_user(&NewUser {
                             display_name: &request.display_name,
                             role: &request.name,
@@ -52,11 +53,22 @@ impl Engine {
                             password: &request.password,
                             expiration,
                         })
-                        .await
+                        .await;
+                    match made {
+                        Err(leaked @ PluginError::Leaked { .. }) => Ok(Err(leaked)),
+                        other => other.map(Ok),
+                    }
                 })
             })
             .await?;
         let role = &request.role;
+        let username = match made {
+            Ok(username) => username,
+            Err(error) => {
+                self.note_leaked(role, &error).await?;
+                return Err(error.into());
+            }
+        };
         let data = json!({ "username": username, "password": request.password.as_str() });
         let internal = json!({
             "username": username,

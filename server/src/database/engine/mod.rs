@@ -4,6 +4,7 @@ mod config;
 mod credential;
 mod creds;
 mod instances;
+mod leaked;
 mod locks;
 mod role;
 mod root;
@@ -78,8 +79,8 @@ fn routes() -> Vec<Route<Endpoint>> {
 pub struct DatabaseEngine {
     engine: Arc<Engine>,
     router: Router<Endpoint>,
-    /// Whether the periodic work of an earlier tick is still running.
-    busy: Arc<AtomicBool>,
+    /// Whether an earlier tick is still recovering what was interrupted.
+    recovering: Arc<AtomicBool>,
 }
 
 impl DatabaseEngine {
@@ -101,19 +102,19 @@ impl DatabaseEngine {
             schedule: Mutex::default(),
             closed: AtomicBool::new(false),
         };
-        Self { engine: Arc::new(engine), router: Router::new(routes()), busy: Arc::default() }
+        Self { engine: Arc::new(engine), router: Router::new(routes()), recovering: Arc::default() }
     }
 
-    /// Starts the periodic work unless it is running already: a database that hangs must not hold up the core.
+    /// Starts the periodic work: a database that hangs must hold up neither the core nor what is due on others.
     fn start_periodic_work(&self) {
-        if self.busy.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (engine, busy) = (Arc::clone(&self.engine), Arc::clone(&self.busy));
+        let (engine, recovering) = (Arc::clone(&self.engine), Arc::clone(&self.recovering));
         tokio::spawn(async move {
-            engine.recover_connections().await;
+            if !recovering.swap(true, Ordering::AcqRel) {
+                engine.recover_connections().await;
+                engine.remove_leaked().await;
+                recovering.store(false, Ordering::Release);
+            }
             engine.rotate_due().await;
-            busy.store(false, Ordering::Release);
         });
     }
 }

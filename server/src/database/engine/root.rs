@@ -149,7 +149,7 @@ impl Engine {
 fn connection_of(intent: Intent) -> Option<String> {
     match intent {
         Intent::RotateRoot { connection, .. } => Some(connection),
-        Intent::RotateStatic { .. } => None,
+        Intent::RotateStatic { .. } | Intent::RemoveUser { .. } => None,
     }
 }
 

@@ -26,6 +26,28 @@ pub struct Schedule(HashMap<String, Due>);
 struct Due {
     at: Timestamp,
     intent: Option<String>,
+    /// Being rotated by the periodic work: the next tick leaves it alone.
+    running: bool,
+}
+
+impl Due {
+    fn at(at: Timestamp, intent: Option<String>) -> Self {
+        Self { at, intent, running: false }
+    }
+}
+
+/// A role in the hands of the periodic work, until dropped.
+struct Running {
+    engine: Arc<Engine>,
+    role: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(due) = self.engine.schedule().0.get_mut(&self.role) {
+            due.running = false;
+        }
+    }
 }
 
 /// A rotation that failed.
@@ -44,7 +66,7 @@ impl Engine {
     pub(super) fn schedule_at(&self, role: &str, at: Timestamp) {
         let mut schedule = self.schedule();
         let intent = schedule.0.get(role).and_then(|due| due.intent.clone());
-        schedule.0.insert(role.to_owned(), Due { at, intent });
+        schedule.0.insert(role.to_owned(), Due::at(at, intent));
     }
 
     pub(super) fn unschedule(&self, role: &str) {
@@ -56,7 +78,7 @@ impl Engine {
         let mut schedule = HashMap::new();
         for name in self.storage.list(static_role::PREFIX)? {
             if let Some(role) = self.find_static_role(&name)? {
-                schedule.insert(name, Due { at: role.next_rotation(), intent: None });
+                schedule.insert(name, Due::at(role.next_rotation(), None));
             }
         }
         let mut stale = Vec::new();
@@ -81,21 +103,29 @@ impl Engine {
         Ok(())
     }
 
-    /// Rotates all roles that are due, several at a time.
+    /// Rotates all roles that are due and not being rotated, several at a time.
     pub(super) async fn rotate_due(self: &Arc<Self>) {
         let now = self.system.now();
-        let due: Vec<String> =
-            self.schedule().0.iter().filter(|(_, due)| due.at <= now).map(|(name, _)| name.clone()).collect();
+        let taken = |role: &String| Running { engine: Arc::clone(self), role: role.clone() };
+        let due: Vec<Running> = self
+            .schedule()
+            .0
+            .iter_mut()
+            .filter(|(_, due)| due.at <= now && !due.running)
+            .map(|(role, due)| {
+                due.running = true;
+                taken(role)
+            })
+            .collect();
         let mut running = JoinSet::new();
-        for name in due {
+        for role in due {
             if self.is_closed() {
                 break;
             }
             if running.len() >= PARALLEL {
                 running.join_next().await;
             }
-            let engine = Arc::clone(self);
-            running.spawn(async move { engine.rotate_if_due(&name).await });
+            running.spawn(async move { role.engine.rotate_if_due(&role.role).await });
         }
         while running.join_next().await.is_some() {}
     }
@@ -124,10 +154,10 @@ impl Engine {
     pub(super) async fn rotate_and_reschedule(&self, name: &str, role: &mut StaticRole) -> Result<(), Error> {
         let intent = self.schedule().0.get(name).and_then(|due| due.intent.clone());
         let (due, result) = match self.rotate_static(name, role, intent).await {
-            Ok(()) => (Due { at: role.next_rotation(), intent: None }, Ok(())),
+            Ok(()) => (Due::at(role.next_rotation(), None), Ok(())),
             Err(RotationError { error, intent }) => {
                 let at = self.system.now().checked_add(RETRY).unwrap_or(Timestamp::MAX);
-                (Due { at, intent }, Err(error))
+                (Due::at(at, intent), Err(error))
             }
         };
         self.schedule().0.insert(name.to_owned(), due);

@@ -1,4 +1,4 @@
-//! Write-ahead entries: what a rotation is about to do, kept until it is done.
+//! Write-ahead entries: what a rotation is about to do, and what is left to be removed, kept until it is done.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,15 @@ pub enum Intent {
         new_password: SecretText,
         /// The role's last rotation when this one began.
         last_rotation: Option<Timestamp>,
+    },
+    /// A user that a failed creation left behind, without a lease, is to be removed.
+    RemoveUser {
+        /// Connection.
+        connection: String,
+        /// The user.
+        username: String,
+        /// Revocation statements of its role.
+        statements: Vec<String>,
     },
 }
 

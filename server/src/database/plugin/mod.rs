@@ -16,7 +16,11 @@ use super::PluginError;
 use crate::logical::Object;
 
 /// How long one operation may take on the database, below Vault's request limit of 90 s.
-const OPERATION_LIMIT: Duration = Duration::from_mins(1);
+const OPERATION_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 6 } else { 60 });
+/// How long removing what a failed creation left may take on top, within the same request.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 4 } else { 15 });
+/// How long it may take to tell the database that nobody waits for an operation any more.
+const CANCEL_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// Format of `{{expiration}}`: Go's `2006-01-02 15:04:05-0700`.
 const EXPIRATION_FORMAT: &str = "%Y-%m-%d %H:%M:%S%z";
 
@@ -125,6 +129,15 @@ async fn within_limit<T>(
     tokio::time::timeout(OPERATION_LIMIT, work)
         .await
         .unwrap_or_else(|_| Err(pool::time_is_up(operation, OPERATION_LIMIT)))
+}
+
+/// The same after [`CLEANUP_LIMIT`].
+async fn within_cleanup<T>(
+    work: impl Future<Output = Result<T, PluginError>> + Send,
+) -> Result<T, PluginError> {
+    tokio::time::timeout(CLEANUP_LIMIT, work)
+        .await
+        .unwrap_or_else(|_| Err(pool::time_is_up("removing the user", CLEANUP_LIMIT)))
 }
 
 fn expiration_text(expiration: Timestamp) -> String {

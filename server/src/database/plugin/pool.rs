@@ -90,6 +90,11 @@ impl<C: Connect> Pool<C> {
         self.open(slot).await
     }
 
+    /// What opens its connections.
+    pub fn connector(&self) -> &C {
+        &self.connector
+    }
+
     /// Closes all idle connections and keeps none any more.
     pub fn close(&self) {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();

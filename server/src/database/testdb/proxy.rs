@@ -34,6 +34,10 @@ struct State {
     /// The next cut, and how many messages of its kind still pass.
     cut: Mutex<Option<Cut>>,
     passing: AtomicIsize,
+    /// The cut only holds back, until the client gives up.
+    holds: AtomicBool,
+    /// What one connection does for ever, so does every other from then on.
+    stalled: AtomicBool,
     /// Ends all connections when it changes.
     broken: watch::Sender<()>,
 }
@@ -49,6 +53,8 @@ impl Proxy {
             silent: AtomicBool::new(false),
             cut: Mutex::new(None),
             passing: AtomicIsize::new(0),
+            holds: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             broken: watch::Sender::new(()),
         });
         let serving = Arc::clone(&state);
@@ -75,12 +81,21 @@ impl Proxy {
 
     /// Ends the connection that passes this many further messages of a kind, once.
     pub fn cut_after(&self, messages: isize, cut: Cut) {
+        self.state.holds.store(false, Ordering::SeqCst);
         self.state.passing.store(messages, Ordering::SeqCst);
         *self.state.cut() = Some(cut);
     }
 
+    /// Holds back what comes after this many further messages of a kind without closing anything; new
+    /// connections hear nothing from then on.
+    pub fn stall_after(&self, messages: isize, cut: Cut) {
+        self.cut_after(messages, cut);
+        self.state.holds.store(true, Ordering::SeqCst);
+    }
+
     /// Cuts nothing any more; whether something was.
     pub fn mend(&self) -> bool {
+        self.state.stalled.store(false, Ordering::SeqCst);
         self.state.cut().take().is_none()
     }
 }
@@ -105,7 +120,7 @@ impl State {
         if self.down.load(Ordering::SeqCst) {
             return;
         }
-        if self.silent.load(Ordering::SeqCst) {
+        if self.silent.load(Ordering::SeqCst) || self.stalled.load(Ordering::SeqCst) {
             // Until the client gives up.
             let (mut from_client, _to_client) = client.into_split();
             let mut heard = [0; 1024];
@@ -126,7 +141,18 @@ impl State {
     async fn pass(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Cut) {
         let mut message = vec![0; 1 << 16];
         while let Ok(count) = from.read(&mut message).await {
-            if count == 0 || self.ends_with(way) || to.write_all(&message[..count]).await.is_err() {
+            if count == 0 {
+                return;
+            }
+            if self.ends_with(way) {
+                if self.holds.load(Ordering::SeqCst) {
+                    self.stalled.store(true, Ordering::SeqCst);
+                    // Heard but not passed on, until the client goes: the other way goes on.
+                    while from.read(&mut message).await.is_ok_and(|count| count > 0) {}
+                }
+                return;
+            }
+            if to.write_all(&message[..count]).await.is_err() {
                 return;
             }
         }

@@ -12,10 +12,10 @@ const START: &str = "start-Passw0rd";
 const POINTS: isize = 7;
 
 /// A mount that reaches its database through a proxy.
-struct Scene {
-    mount: Mount,
-    target: Target,
-    proxy: Proxy,
+pub(super) struct Scene {
+    pub(super) mount: Mount,
+    pub(super) target: Target,
+    pub(super) proxy: Proxy,
     /// The account of the connection.
     root: String,
     /// The account of the static role `still`.
@@ -25,7 +25,7 @@ struct Scene {
 }
 
 impl Scene {
-    async fn set_up(target: &Target) -> Self {
+    pub(super) async fn set_up(target: &Target) -> Self {
         let tag = random::base62(8).to_lowercase();
         let (root, managed, prefix) = (format!("fault-{tag}"), format!("still-{tag}"), format!("dyn-{tag}-"));
         target.make_user(&root, START, true).await;
@@ -58,19 +58,42 @@ impl Scene {
         self.mount.write("config/db", data).await
     }
 
-    async fn make_static_role(&self) -> Result<Option<Response>, Error> {
+    pub(super) async fn make_static_role(&self) -> Result<Option<Response>, Error> {
         let role = json!({"db_name": "db", "username": self.managed, "rotation_period": "1h"});
         self.mount.write("static-roles/still", role).await
     }
 
+    /// Connects `other` to the same database, past the proxy, with a role `calm`.
+    pub(super) async fn connect_other(&self) {
+        let data = json!({
+            "plugin_name": self.target.plugin,
+            "connection_url": self.target.url(),
+            "username": ADMIN,
+            "password": ADMIN_PASSWORD,
+            "allowed_roles": "*",
+        });
+        self.mount.write("config/other", data).await.unwrap();
+        let role = json!({"db_name": "other", "creation_statements": self.target.creation()});
+        self.mount.write("roles/calm", role).await.unwrap();
+    }
+
+    /// A static role `other` of that connection; its password.
+    pub(super) async fn make_other_static_role(&self) -> Value {
+        let username = format!("{}-other", self.managed);
+        self.target.make_user(&username, "before", false).await;
+        let role = json!({"db_name": "other", "username": username, "rotation_period": "1h"});
+        self.mount.write("static-roles/other", role).await.unwrap();
+        self.mount.data("static-creds/other").await["password"].clone()
+    }
+
     /// The dynamic accounts there are.
-    async fn accounts(&self) -> Vec<String> {
+    pub(super) async fn accounts(&self) -> Vec<String> {
         self.target.users_like(&format!("{}%", self.prefix)).await
     }
 
     /// What holds whenever the database is there again: the stored passwords are the ones that log in, and
     /// credentials are issued and taken back.
-    async fn assert_whole(&self, at: &str) {
+    pub(super) async fn assert_whole(&self, at: &str) {
         // What failed is tried again, and what was left open is settled.
         self.mount.system.advance(Duration::from_secs(61));
         self.mount.work().await;

@@ -6,6 +6,7 @@ mod faults;
 mod leases;
 mod roles;
 mod root_rotation;
+mod stalls;
 mod static_roles;
 
 use std::sync::Arc;
@@ -109,6 +110,7 @@ impl Mount {
     /// Runs the periodic work to its end.
     async fn work(&self) {
         self.engine.engine.recover_connections().await;
+        self.engine.engine.remove_leaked().await;
         self.engine.engine.rotate_due().await;
     }
 

@@ -7,15 +7,16 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use mysql_async::Error;
 use mysql_async::prelude::Queryable as _;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use self::connection::{Connector, query_error};
 use super::pool::{Pool, Taken};
 use super::settings::Settings;
-use super::{NewUser, Plugin, expiration_text, redact, within_limit};
-use crate::database::PluginError;
+use super::{CANCEL_LIMIT, NewUser, Plugin, expiration_text, redact, within_cleanup, within_limit};
 use crate::database::statements::{Blocks, Statement, prepare};
 use crate::database::username::UsernameTemplate;
+use crate::database::{OPERATION, PluginError};
 use crate::logical::Object;
 
 const DEFAULT_REVOKE: &str =
@@ -24,6 +25,8 @@ const DEFAULT_ROTATE: &str = "ALTER USER '{{username}}'@'%' IDENTIFIED BY '{{pas
 const DEFAULT_ROLLBACK: &str = "DROP USER IF EXISTS '{{name}}'@'%'";
 /// "This command is not supported in the prepared statement protocol yet."
 const NOT_PREPARABLE: u16 = 1295;
+/// "Unknown thread id".
+const NO_SUCH_THREAD: u16 = 1094;
 /// "Operation CREATE USER failed": mostly because the user exists already.
 const CANNOT_USER: &str = "Error 1396 ";
 /// What REVOKE and DROP USER answer for a user that does not exist: not all privileges could be revoked, DROP USER
@@ -95,10 +98,10 @@ impl MySql {
         secrets: &[&str],
         protocol: Protocol,
     ) -> Result<(), Failure> {
-        let (mut executed, mut begun) = (0, false);
+        let (mut executed, mut session) = (0, None);
         let work = async {
             let mut taken = self.begin().await?;
-            begun = true;
+            session = Some(taken.connection.id());
             let result = run_all(&mut taken, statements, secrets, protocol, &mut executed).await;
             match &result {
                 Ok(()) => taken.put_back(),
@@ -112,8 +115,32 @@ impl MySql {
             }
             result
         };
-        let result = within_limit("the database operation", work).await;
-        result.map_err(|error| Failure { executed, begun, error })
+        let result = within_limit(OPERATION, work).await;
+        if result.as_ref().is_err_and(PluginError::is_unanswered)
+            && let Some(session) = session
+        {
+            self.kill(session).await;
+        }
+        result.map_err(|error| Failure { executed, begun: session.is_some(), error })
+    }
+
+    /// Ends a session of this account: one that waits for a lock does not notice that its client is gone,
+    /// and would still make the user.
+    async fn kill(&self, session: u32) {
+        let work = async {
+            let mut taken = self.pool.take_new().await?;
+            let killed = taken.connection.query_drop(format!("KILL {session}")).await;
+            match killed {
+                // It is gone already.
+                Err(Error::Server(error)) if error.code == NO_SUCH_THREAD => Ok(()),
+                other => other.map_err(|error| query_error(&error, &[])),
+            }
+        };
+        match timeout(CANCEL_LIMIT, work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "an abandoned operation could not be ended"),
+            Err(_) => tracing::warn!("an abandoned operation could not be ended in time"),
+        }
     }
 
     /// Removes what a failed creation left: MySQL commits each CREATE USER and GRANT by itself.
@@ -123,7 +150,7 @@ impl MySql {
     /// did.
     async fn roll_back(&self, request: &NewUser<'_>, username: String, failure: Failure) -> PluginError {
         let Failure { executed, begun, error } = failure;
-        let unknown = begun && executed == 0 && error.is_lost();
+        let unknown = begun && executed == 0 && error.is_unanswered();
         // A name that would not be made again is nobody else's.
         let again = || self.usernames.generate(request.display_name, request.role).ok();
         let may_be_anothers = error.to_string().contains(CANNOT_USER)
@@ -136,9 +163,13 @@ impl MySql {
         let default = [DEFAULT_ROLLBACK.to_owned()];
         let entries = if request.rollback.is_empty() { &default } else { request.rollback };
         let statements = prepare(entries, &values, Blocks::Split);
-        match self.run(&statements, &[self.admin_password.as_str()], Protocol::Direct).await {
+        let secrets = [self.admin_password.as_str()];
+        let removal = async {
+            self.run(&statements, &secrets, Protocol::Direct).await.map_err(|failure| failure.error)
+        };
+        match within_cleanup(removal).await {
             Ok(()) => error,
-            Err(Failure { error: reason, .. }) => {
+            Err(reason) => {
                 PluginError::Leaked { cause: Box::new(error), username, reason: reason.to_string() }
             }
         }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use self::connection::{Connector, query_error};
 use super::pool::Pool;
 use super::settings::Settings;
-use super::{NewUser, Plugin, expiration_text, within_limit};
+use super::{NewUser, Plugin, expiration_text, within_cleanup, within_limit};
 use crate::database::PluginError;
 use crate::database::statements::{Blocks, prepare};
 use crate::database::username::{POSTGRESQL_TEMPLATE, UsernameTemplate};
@@ -120,7 +120,8 @@ impl Plugin for PostgreSql {
         match self.transaction(&statements, &secrets).await {
             Ok(()) => Ok(username),
             // The commit may have happened although its answer did not arrive.
-            Err(error) if error.is_lost() => match self.default_revoke(&username).await {
+            Err(error) if error.is_unanswered() => match within_cleanup(self.default_revoke(&username)).await
+            {
                 Ok(()) => Err(error),
                 Err(reason) => {
                     Err(PluginError::Leaked { cause: Box::new(error), username, reason: reason.to_string() })

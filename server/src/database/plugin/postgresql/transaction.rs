@@ -7,13 +7,16 @@
 use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
+use tokio_postgres::CancelToken;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgreSql;
 use super::connection::{Connector, Session, is_conflict, query_error};
-use crate::database::PluginError;
 use crate::database::plugin::pool::Taken;
-use crate::database::plugin::{redact, within_limit};
+use crate::database::plugin::{CANCEL_LIMIT, redact, within_limit};
 use crate::database::statements::Statement;
+use crate::database::{OPERATION, PluginError};
 
 /// How often a transaction that collided with others is tried.
 pub const MAX_ATTEMPTS: u32 = 20;
@@ -43,20 +46,44 @@ impl PostgreSql {
         statements: &[Statement],
         secrets: &[&str],
     ) -> Result<(), PluginError> {
+        let mut session = None;
         let work = async {
             let mut attempt = 1;
             loop {
-                match self.attempt(statements, secrets).await {
+                match self.attempt(statements, secrets, &mut session).await {
                     Err(Failure { conflict: true, .. }) if attempt < MAX_ATTEMPTS => attempt += 1,
                     result => return result.map_err(|failure| failure.error),
                 }
             }
         };
-        within_limit("the database operation", work).await
+        let result = within_limit(OPERATION, work).await;
+        if result.as_ref().is_err_and(PluginError::is_unanswered)
+            && let Some(session) = session
+        {
+            self.cancel(&session).await;
+        }
+        result
     }
 
-    async fn attempt(&self, statements: &[Statement], secrets: &[&str]) -> Result<(), Failure> {
+    /// Tells the server to end what a session is doing: one that waits for a lock does not notice that its
+    /// client is gone, and would still commit.
+    async fn cancel(&self, session: &CancelToken) {
+        let tls = MakeRustlsConnect::new(self.pool.connector().tls.clone());
+        match timeout(CANCEL_LIMIT, session.cancel_query(tls)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "an abandoned operation could not be cancelled"),
+            Err(_) => tracing::warn!("an abandoned operation could not be cancelled in time"),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        statements: &[Statement],
+        secrets: &[&str],
+        session: &mut Option<CancelToken>,
+    ) -> Result<(), Failure> {
         let taken = self.begin().await?;
+        *session = Some(taken.connection.client.cancel_token());
         let result = self.run_all(&taken.connection, statements, secrets).await;
         match &result {
             Ok(()) => taken.put_back(),
