@@ -4,8 +4,11 @@
 mod answer;
 
 use std::fs;
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -14,6 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
@@ -162,34 +166,66 @@ impl Prepared {
 pub(super) struct Connection {
     server: Arc<Server>,
     open: Option<Open>,
+    /// Armed once and not anew for each request: when it fires it is looked at what is due.
+    timer: Pin<Box<Sleep>>,
 }
 
 impl Connection {
     pub(super) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), open: None }
+        let timer = Box::pin(tokio::time::sleep(REQUEST_TIMEOUT));
+        Self { server: Arc::clone(server), open: None, timer }
     }
 
-    /// Sends a request and reads the whole answer.
-    pub(super) async fn send(&mut self, request: &Prepared) -> Result<Answer, NoAnswer> {
-        let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(request)).await;
-        let answer = answer.unwrap_or_else(|_| Err(NoAnswer("no answer in time".into())));
+    /// Sends a request and reads the whole answer; when it was there.
+    pub(super) async fn send(
+        &mut self,
+        request: &Prepared,
+        now: Instant,
+    ) -> Result<(Answer, Instant), NoAnswer> {
+        let Self { server, open, timer } = self;
+        let due = (now + REQUEST_TIMEOUT).into();
+        let mut exchange = pin!(exchange(server, open, request, now));
+        let answer = poll_fn(|context| match exchange.as_mut().poll(context) {
+            Poll::Pending if is_due(timer.as_mut(), due, context) => {
+                Poll::Ready(Err(NoAnswer("no answer in time".into())))
+            }
+            other => other,
+        });
+        let answer = answer.await;
         if answer.is_err() {
             self.open = None;
         }
         answer
     }
+}
 
-    async fn exchange(&mut self, request: &Prepared) -> Result<Answer, NoAnswer> {
-        let open = match &mut self.open {
-            Some(open) if open.used.elapsed() < IDLE => open,
-            closed => closed.insert(self.server.open().await?),
-        };
-        let (answer, kept) = open.exchange(request).await?;
-        if !kept {
-            self.open = None;
-        }
-        Ok(answer)
+async fn exchange(
+    server: &Server,
+    connection: &mut Option<Open>,
+    request: &Prepared,
+    now: Instant,
+) -> Result<(Answer, Instant), NoAnswer> {
+    let open = match connection {
+        Some(open) if now.saturating_duration_since(open.used) < IDLE => open,
+        closed => closed.insert(server.open().await?),
+    };
+    let (answer, kept) = open.exchange(request).await?;
+    let used = open.used;
+    if !kept {
+        *connection = None;
     }
+    Ok((answer, used))
+}
+
+/// Whether it is past `due`; else the timer wakes the task, at the latest then.
+fn is_due(mut timer: Pin<&mut Sleep>, due: tokio::time::Instant, context: &mut Context<'_>) -> bool {
+    while timer.as_mut().poll(context).is_ready() {
+        if timer.deadline() >= due {
+            return true;
+        }
+        timer.as_mut().reset(due);
+    }
+    false
 }
 
 /// The library's own text says what it did; the innermost cause says what happened.
@@ -242,7 +278,7 @@ mod tests {
     async fn nobody_there_is_told_as_such() {
         let server = Arc::new(Server::new("http://127.0.0.1:1", None).unwrap());
         let request = Prepared::new(&server, "sys/health", None, None).unwrap();
-        let error = Connection::new(&server).send(&request).await.err().unwrap();
+        let error = Connection::new(&server).send(&request, Instant::now()).await.err().unwrap();
         assert!(error.to_string().contains("Connection refused"), "{error}");
     }
 }

@@ -74,13 +74,15 @@ impl Worker {
 
     /// Works until `end`, or until `stop` turns true.
     pub(super) async fn run(mut self, end: Instant, stop: watch::Receiver<bool>) -> Self {
-        while Instant::now() < end && !*stop.borrow() {
-            let began = Instant::now();
+        let mut began = Instant::now();
+        while began < end && !*stop.borrow() {
             let (Job::Read(request) | Job::Login(request) | Job::Credential { request, .. }) = &self.job;
-            match ask(&mut self.connection, request).await {
-                Ok(body) => {
-                    self.asked.succeeded(began.elapsed());
-                    self.keep(&body).await;
+            match ask(&mut self.connection, request, began).await {
+                Ok((body, answered)) => {
+                    self.asked.succeeded(answered.saturating_duration_since(began));
+                    // The clock is not read anew where nothing else was done.
+                    began = if self.keep(&body).await { Instant::now() } else { answered };
+                    continue;
                 }
                 Err(Failed::Refused(kind)) => self.asked.failed(&kind),
                 Err(Failed::NoAnswer(error)) => {
@@ -88,25 +90,30 @@ impl Worker {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
+            began = Instant::now();
         }
         self
     }
 
-    /// Keeps what an answer gave for later, or revokes it if that is part of the job.
-    async fn keep(&mut self, body: &[u8]) {
+    /// Keeps what an answer gave for later, or revokes it if that is part of the job; whether there was
+    /// anything to do.
+    async fn keep(&mut self, body: &[u8]) -> bool {
         let revoke = match self.job {
-            Job::Read(_) => return,
+            Job::Read(_) => return false,
             Job::Login(_) => false,
             Job::Credential { revoke, .. } => revoke,
         };
         let made = match serde_json::from_slice::<Made>(body) {
             Ok(Made { auth: Some(auth), .. }) => auth.client_token,
             Ok(Made { lease_id, .. }) if !lease_id.is_empty() => lease_id.into(),
-            _ => return self.asked.failed("an answer without a token or lease"),
+            _ => {
+                self.asked.failed("an answer without a token or lease");
+                return true;
+            }
         };
         if !revoke {
             self.made.push(made);
-            return;
+            return true;
         }
         let began = Instant::now();
         match self.take_back(&made).await {
@@ -116,6 +123,7 @@ impl Worker {
                 self.made.push(made);
             }
         }
+        true
     }
 
     /// Revokes a token or a lease and waits until that is done.
@@ -127,7 +135,10 @@ impl Worker {
             Prepared::new(&self.server, "sys/leases/revoke", Some(&self.token), Some(&body))
         };
         let request = request.map_err(|error| error.to_string())?;
-        ask(&mut self.connection, &request).await.map(drop).map_err(|failed| failed.to_string())
+        ask(&mut self.connection, &request, Instant::now())
+            .await
+            .map(drop)
+            .map_err(|failed| failed.to_string())
     }
 
     /// Revokes everything that is left; how many were, and how many could not be.
@@ -152,11 +163,15 @@ enum Failed {
     NoAnswer(#[from] NoAnswer),
 }
 
-/// Sends a request; the body of a success.
-async fn ask(connection: &mut Connection, request: &Prepared) -> Result<bytes::Bytes, Failed> {
-    let answer = connection.send(request).await?;
+/// Sends a request; the body of a success, and when it was there.
+async fn ask(
+    connection: &mut Connection,
+    request: &Prepared,
+    now: Instant,
+) -> Result<(bytes::Bytes, Instant), Failed> {
+    let (answer, answered) = connection.send(request, now).await?;
     if answer.status < 300 {
-        Ok(answer.body)
+        Ok((answer.body, answered))
     } else {
         Err(Failed::Refused(refusal(answer.status, &answer.body)))
     }

@@ -1,5 +1,7 @@
 //! Reading answers off a connection: status, and the body in whichever way its length is told.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -67,9 +69,10 @@ where
 }
 
 fn parse(buffer: &[u8]) -> Result<Option<Head>, NoAnswer> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    let size = match response.parse(buffer) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let size = match parser.parse_response_with_uninit_headers(&mut response, buffer, &mut headers) {
         Ok(httparse::Status::Complete(size)) => size,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => return Err(odd(&format!("the answer is not HTTP: {error}"))),
