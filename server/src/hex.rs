@@ -8,11 +8,16 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        for digit in [byte >> 4, byte & 0x0f] {
-            text.push(char::from(DIGITS[usize::from(digit)]));
-        }
+        push(&mut text, *byte);
     }
     text
+}
+
+/// Adds the two digits of a byte.
+pub fn push(text: &mut String, byte: u8) {
+    for digit in [byte >> 4, byte & 0x0f] {
+        text.push(char::from(DIGITS[usize::from(digit)]));
+    }
 }
 
 /// Bytes of hex in either case; `None` for other text.

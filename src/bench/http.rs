@@ -184,18 +184,22 @@ impl Connection {
     ) -> Result<(Answer, Instant), NoAnswer> {
         let Self { server, open, timer } = self;
         let due = (now + REQUEST_TIMEOUT).into();
-        let mut exchange = pin!(exchange(server, open, request, now));
-        let answer = poll_fn(|context| match exchange.as_mut().poll(context) {
-            Poll::Pending if is_due(timer.as_mut(), due, context) => {
-                Poll::Ready(Err(NoAnswer("no answer in time".into())))
-            }
-            other => other,
-        });
-        let answer = answer.await;
-        if answer.is_err() {
-            self.open = None;
+        let outcome = {
+            let mut exchange = pin!(exchange(server, open, request, now));
+            let answered = poll_fn(|context| match exchange.as_mut().poll(context) {
+                Poll::Pending if is_due(timer.as_mut(), due, context) => {
+                    Poll::Ready(Err(NoAnswer("no answer in time".into())))
+                }
+                other => other,
+            });
+            answered.await
+        };
+        let kept = outcome.as_ref().is_ok_and(|(_, kept)| *kept);
+        let used = open.as_ref().map_or(now, |open| open.used);
+        if !kept {
+            *open = None;
         }
-        answer
+        outcome.map(|(answer, _)| (answer, used))
     }
 }
 
@@ -204,17 +208,12 @@ async fn exchange(
     connection: &mut Option<Open>,
     request: &Prepared,
     now: Instant,
-) -> Result<(Answer, Instant), NoAnswer> {
+) -> Result<(Answer, bool), NoAnswer> {
     let open = match connection {
         Some(open) if now.saturating_duration_since(open.used) < IDLE => open,
         closed => closed.insert(server.open().await?),
     };
-    let (answer, kept) = open.exchange(request).await?;
-    let used = open.used;
-    if !kept {
-        *connection = None;
-    }
-    Ok((answer, used))
+    open.exchange(request).await
 }
 
 /// Whether it is past `due`; else the timer wakes the task, at the latest then.

@@ -72,7 +72,7 @@ impl AppRole {
             bound_cidrs,
             ..role.token.auth()
         };
-        Ok(Some(Response { auth: Some(auth), deferred, ..Response::default() }))
+        Ok(Some(Response { auth: Some(Box::new(auth)), deferred, ..Response::default() }))
     }
 
     /// Counts a use of a secret_id: its record, and what has to be stored of the count; none where it

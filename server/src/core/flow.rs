@@ -51,29 +51,41 @@ async fn serve(
     if request.path.ends_with('/') && matches!(request.operation, Operation::Update | Operation::Patch) {
         return Err(Error::bad_request("cannot write to a path ending in '/'"));
     }
-    let wrapping_special = wrapping::is_special(active, request);
+    // What few requests need is boxed here and below: the room for it would be part of every request.
     let mounted = active.router.find(&request.path);
-    if wrapping_special && let Some((mounted, cut)) = &mounted {
-        let caller = unwrapping_caller(active, request).await;
-        enter_mount(request, mounted, *cut);
-        let caller = match caller {
-            Ok(caller) => caller,
-            Err(error) => return refused(active, Some(mounted), request, None, error).await,
-        };
-        audit_request(active, Some(mounted), request, None, None).await?;
-        let result = wrapping::answer(active, request).await;
-        if let Some(caller) = caller.filter(|caller| caller.last_use) {
-            active.revoke_token_tree(&caller.key).await?;
-        }
-        return audit_response(active, Some(mounted), request, None, result).await;
+    if let Some((mounted, cut)) = &mounted
+        && wrapping::is_special(active, request)
+    {
+        return Box::pin(unwrapping(active, mounted, *cut, request)).await;
     }
     if let Some((mounted, cut)) = &mounted
         && mounted.is_login(&request.path[*cut..])
     {
         enter_mount(request, mounted, *cut);
-        return login_request(core, active, mounted, request).await;
+        return Box::pin(login_request(core, active, mounted, request)).await;
     }
     authenticated(core, active, mounted, request).await
+}
+
+/// A request about wrapping tokens that has rules of its own.
+async fn unwrapping(
+    active: &Arc<Active>,
+    mounted: &Mounted,
+    cut: usize,
+    request: &mut Request,
+) -> Result<Option<Response>, Error> {
+    let caller = unwrapping_caller(active, request).await;
+    enter_mount(request, mounted, cut);
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(error) => return refused(active, Some(mounted), request, None, error).await,
+    };
+    audit_request(active, Some(mounted), request, None, None).await?;
+    let result = wrapping::answer(active, request).await;
+    if let Some(caller) = caller.filter(|caller| caller.last_use) {
+        active.revoke_token_tree(&caller.key).await?;
+    }
+    audit_response(active, Some(mounted), request, None, result).await
 }
 
 /// The caller who unwraps with another token than the wrapping token; it must be valid and allowed to.
@@ -107,14 +119,14 @@ async fn login_request(
     request: &mut Request,
 ) -> Result<Option<Response>, Error> {
     audit_request(active, Some(mounted), request, None, None).await?;
-    let mut result = dispatch(core, active, mounted, request, false).await;
+    let mut result = dispatch(core, active, mounted, request, None).await;
     if let Ok(Some(response)) = &mut result
         && response.auth.is_some()
         && let Err(error) = login::register(active, mounted, request, response).await
     {
         result = Err(error);
     }
-    let result = wrap_if_asked(active, request, result.map_err(Error::unwrapped)).await;
+    let result = wrap(active, request, result.map_err(Error::unwrapped)).await;
     audit_response(active, Some(mounted), request, None, result).await
 }
 
@@ -131,14 +143,14 @@ async fn authenticated(
                 enter_mount(request, mounted, *cut);
                 &**mounted
             });
-            return refused(active, mounted, request, None, error).await;
+            return Box::pin(refused(active, mounted, request, None, error)).await;
         }
     };
     let result = authorised(core, active, mounted, request, &caller).await;
     if !caller.last_use {
         return result;
     }
-    active.revoke_token_tree(&caller.key).await?;
+    Box::pin(active.revoke_token_tree(&caller.key)).await?;
     if let Ok(Some(response)) = &result
         && response.secret.as_ref().is_some_and(|secret| !secret.lease_id.is_empty())
     {
@@ -184,23 +196,31 @@ async fn authorised(
     let known = Some((caller, &record));
     if !allowed {
         let mounted = mounted.as_ref().map(|(mounted, _)| &**mounted);
-        return refused(active, mounted, request, known, Error::PermissionDenied).await;
+        return Box::pin(refused(active, mounted, request, known, Error::PermissionDenied)).await;
     }
     let Some((mounted, _)) = &mounted else {
-        return refused(active, None, request, known, Error::NoRoute(full_path)).await;
+        return Box::pin(refused(active, None, request, known, Error::NoRoute(full_path))).await;
     };
-    audit_request(active, Some(mounted), request, known, None).await?;
-    let mut result = dispatch(core, active, mounted, request, decision.sudo).await;
+    let audited = !active.audit.is_empty();
+    if audited {
+        Box::pin(audit_request(active, Some(mounted), request, known, None)).await?;
+    }
+    let mut result = dispatch(core, active, mounted, request, Some((&caller.key, decision.sudo))).await;
     if let Ok(Some(response)) = &mut result
         && let Some(secret) = &response.secret
         && secret.lease_id.is_empty()
         && request.mount_type != "kv"
-        && let Err(error) = active.register_lease(request, response).await
+        && let Err(error) = Box::pin(active.register_lease(request, response)).await
     {
         result = Err(error);
     }
-    let result = wrap_if_asked(active, request, result).await;
-    audit_response(active, Some(mounted), request, known, result).await
+    if request.wrap_ttl.is_some() {
+        result = Box::pin(wrap(active, request, result)).await;
+    }
+    if audited || !active.audit.is_empty() {
+        return Box::pin(audit_response(active, Some(mounted), request, known, result)).await;
+    }
+    result
 }
 
 /// Finds the token of a request and counts the use.
@@ -211,7 +231,7 @@ async fn authenticate(active: &Arc<Active>, request: &mut Request) -> Result<Cal
     let key = active.tokens.key(&request.client_token);
     let mut token = active.lookup_key(&key)?.ok_or(Error::InvalidToken)?;
     if token.entry.num_uses != 0 {
-        token = active.use_token(&key).await?;
+        token = Box::pin(active.use_token(&key)).await?;
     }
     let entry = Arc::clone(&token.entry);
     // A root token that never ends is bound to no network, as in Vault.
@@ -249,15 +269,15 @@ async fn dispatch(
     active: &Arc<Active>,
     mounted: &Arc<Mounted>,
     request: &Request,
-    sudo: bool,
+    // Key of the caller's token, and whether the policies give sudo.
+    caller: Option<(&TokenKey, bool)>,
 ) -> Result<Option<Response>, Error> {
     if request.operation == Operation::Help {
         return help(mounted, &request.path).map(Some);
     }
     match &mounted.engine {
         Engine::Backend(backend) => backend.handle(request).await,
-        Engine::Token => token::handle(active, request, sudo).await,
-        // Boxed: the room they need would be part of every request.
+        Engine::Token => token::handle(active, request, caller).await,
         Engine::System => Box::pin(sys::handle(core, active, request)).await,
         Engine::Identity => Box::pin(identity::handle(active, request)).await,
         Engine::Unavailable => Err(Error::internal(format!(
@@ -274,7 +294,8 @@ fn help(mounted: &Mounted, path: &str) -> Result<Response, Error> {
     mount.answer(path)
 }
 
-async fn wrap_if_asked(
+/// Wraps an answer where the client asked for it.
+async fn wrap(
     active: &Arc<Active>,
     request: &Request,
     result: Result<Option<Response>, Error>,
@@ -343,10 +364,14 @@ async fn audit_response(
     mounted: Option<&Mounted>,
     request: &Request,
     caller: Option<(&Caller, &PolicyDecision)>,
-    result: Result<Option<Response>, Error>,
+    mut result: Result<Option<Response>, Error>,
 ) -> Result<Option<Response>, Error> {
     if active.audit.is_empty() {
         return result;
+    }
+    // Devices mask it value by value.
+    if let Ok(Some(response)) = &mut result {
+        response.unfold()?;
     }
     let entry = mounted.map(Mounted::entry);
     let text = result.as_ref().err().map(Error::client_text);

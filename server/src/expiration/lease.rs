@@ -203,11 +203,11 @@ impl Active {
         }
         self.reschedule();
         Ok(Response {
-            secret: Some(Secret {
+            secret: Some(Box::new(Secret {
                 lease: LeaseOptions { ttl, renewable: true, ..LeaseOptions::default() },
                 lease_id: id.to_owned(),
                 ..Secret::default()
-            }),
+            })),
             warnings,
             ..Response::default()
         })

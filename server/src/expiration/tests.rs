@@ -50,7 +50,7 @@ impl Backend for Leaky {
                 let name = random::base62(8);
                 self.0.put(&format!("live/{name}"), vec![1]).await?;
                 let mut response = Response::json(json!({ "name": name }));
-                response.secret = Some(Secret {
+                response.secret = Some(Box::new(Secret {
                     lease: LeaseOptions {
                         ttl: crate::duration::parse(ttl).map_err(|e| Error::bad_request(e.to_string()))?,
                         max_ttl: Duration::from_hours(2),
@@ -59,7 +59,7 @@ impl Backend for Leaky {
                     },
                     internal: Object::from_iter([("name".to_owned(), json!(name))]),
                     ..Secret::default()
-                });
+                }));
                 Ok(Some(response))
             }
             _ => Err(Error::UnsupportedOperation),
@@ -291,7 +291,7 @@ async fn a_secret_for_a_token_revoked_meanwhile_is_taken_back() {
         ..Request::default()
     };
     let mut response = Response {
-        secret: Some(Secret::default()),
+        secret: Some(Box::new(Secret::default())),
         ..lab.call(&token, Operation::Read, "leaky/creds/1h", Value::Null).await.unwrap().unwrap()
     };
     lab.write("auth/token/revoke", json!({ "token": token })).await;

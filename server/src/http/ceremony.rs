@@ -22,14 +22,18 @@ pub const ROUTES: &[(&str, &[&str], &str)] = &[
     ("sys/rekey/verify", &["GET", "POST", "DELETE"], "key, nonce"),
 ];
 
-/// The answer, when the path is one of these.
+/// Whether the path is one of these.
+pub fn is_one(parts: &Parts<'_>) -> bool {
+    let path = parts.path.trim_end_matches('/');
+    ROUTES.iter().any(|(known, ..)| *known == path)
+}
+
+/// The answer where it is.
 ///
 /// # Errors
 /// As each operation says.
-pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option<Result<Reply, Error>> {
-    let path = parts.path.trim_end_matches('/');
-    ROUTES.iter().find(|(known, ..)| *known == path)?;
-    Some(handle(core, parts.method.as_str(), path, body).await)
+pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Result<Reply, Error> {
+    handle(core, parts.method.as_str(), parts.path.trim_end_matches('/'), body).await
 }
 
 async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Result<Reply, Error> {

@@ -5,7 +5,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::logical::{Auth, Error, Object, Operation, Response, WrapInfo};
+use crate::logical::{Auth, Error, JsonText, Object, Operation, Response, WrapInfo};
 
 /// A body with its status.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,25 +24,62 @@ pub struct Reply {
 
 const JSON: &str = "application/json";
 
-#[derive(Serialize)]
+/// A success, in Vault's order of keys.
 struct Envelope<'a> {
     request_id: &'a str,
     lease_id: &'a str,
     renewable: bool,
     lease_duration: u64,
-    data: Option<&'a Object>,
+    data: Data<'a>,
     wrap_info: Option<Value>,
     warnings: Option<&'a [String]>,
     auth: Option<Value>,
     mount_type: &'a str,
 }
 
+/// `data`, as it is there.
+enum Data<'a> {
+    Object(Option<&'a Object>),
+    Text(&'a JsonText),
+}
+
+impl Envelope<'_> {
+    fn write(&self, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
+        field(bytes, "{\"request_id\":", &self.request_id)?;
+        field(bytes, ",\"lease_id\":", &self.lease_id)?;
+        field(bytes, ",\"renewable\":", &self.renewable)?;
+        field(bytes, ",\"lease_duration\":", &self.lease_duration)?;
+        match self.data {
+            Data::Object(object) => field(bytes, ",\"data\":", &object)?,
+            Data::Text(text) => {
+                bytes.extend_from_slice(b",\"data\":");
+                bytes.extend_from_slice(text.bytes());
+            }
+        }
+        field(bytes, ",\"wrap_info\":", &self.wrap_info)?;
+        field(bytes, ",\"warnings\":", &self.warnings)?;
+        field(bytes, ",\"auth\":", &self.auth)?;
+        field(bytes, ",\"mount_type\":", &self.mount_type)?;
+        bytes.push(b'}');
+        Ok(())
+    }
+}
+
+fn field(bytes: &mut Vec<u8>, name: &str, value: &impl Serialize) -> serde_json::Result<()> {
+    bytes.extend_from_slice(name.as_bytes());
+    serde_json::to_writer(bytes, value)
+}
+
 impl Reply {
     /// A JSON body.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
+        Self::written(status, |bytes| serde_json::to_writer(bytes, body))
+    }
+
+    fn written(status: u16, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Self {
         // Room for most answers, so that they are not moved while they grow.
         let mut bytes = Vec::with_capacity(1024);
-        match serde_json::to_writer(&mut bytes, body) {
+        match write(&mut bytes) {
             Ok(()) => {
                 bytes.push(b'\n');
                 Self { status, content_type: JSON, body: bytes.into(), location: None, headers: Vec::new() }
@@ -127,13 +164,13 @@ impl Reply {
                 lease_id: "",
                 renewable: false,
                 lease_duration: 0,
-                data: None,
+                data: Data::Object(None),
                 wrap_info: Some(wrap_json(info)),
                 warnings,
                 auth: None,
                 mount_type: "",
             };
-            return Self::json(status, &wrapped);
+            return Self::written(status, |bytes| wrapped.write(bytes));
         }
         let (lease_id, renewable, ttl) =
             response.secret.as_ref().map_or(("", false, response.lease_hint), |secret| {
@@ -144,27 +181,35 @@ impl Reply {
             lease_id,
             renewable,
             lease_duration: ttl.as_secs(),
-            data: response.data.as_ref(),
+            data: match &response.text {
+                Some(text) => Data::Text(text),
+                None => Data::Object(response.data.as_ref()),
+            },
             wrap_info: None,
             warnings,
-            auth: response.auth.as_ref().map(auth_json),
+            auth: response.auth.as_deref().map(auth_json),
             mount_type,
         };
         if response.inject {
-            return Self::injected(status, &envelope);
+            return Self::injected(status, response, &envelope);
         }
-        Self::json(status, &envelope)
+        Self::written(status, |bytes| envelope.write(bytes))
     }
 
     /// An envelope whose data keys stand at top level too.
-    fn injected(status: u16, envelope: &Envelope<'_>) -> Self {
-        let mut body = envelope.data.cloned().unwrap_or_default();
-        if let Ok(Value::Object(rest)) = serde_json::to_value(envelope) {
-            for (key, value) in rest {
-                body.entry(key).or_insert(value);
+    fn injected(status: u16, response: &Response, envelope: &Envelope<'_>) -> Self {
+        let mut body = response.data.clone().unwrap_or_default();
+        let mut bytes = Vec::new();
+        let rest = envelope.write(&mut bytes).and_then(|()| serde_json::from_slice::<Object>(&bytes));
+        match rest {
+            Ok(rest) => {
+                for (key, value) in rest {
+                    body.entry(key).or_insert(value);
+                }
+                Self::json(status, &body)
             }
+            Err(error) => Self::errors(500, &[error.to_string()]),
         }
-        Self::json(status, &body)
     }
 }
 
@@ -238,7 +283,7 @@ mod tests {
     fn the_envelope_has_vaults_keys_in_vaults_order() {
         let response = Response {
             data: Some(Object::from_iter([("password".to_owned(), json!("p"))])),
-            secret: Some(Secret {
+            secret: Some(Box::new(Secret {
                 lease: LeaseOptions {
                     ttl: Duration::from_mins(1),
                     renewable: true,
@@ -246,7 +291,7 @@ mod tests {
                 },
                 lease_id: "database/creds/x/abc".to_owned(),
                 ..Secret::default()
-            }),
+            })),
             ..Response::default()
         };
         let reply = Reply::response(Operation::Read, "id", "database", Some(&response));
@@ -256,6 +301,18 @@ mod tests {
              \"lease_duration\":60,\"data\":{\"password\":\"p\"},\"wrap_info\":null,\
              \"warnings\":null,\"auth\":null,\"mount_type\":\"database\"}\n"
         );
+    }
+
+    #[test]
+    fn data_as_text_is_sent_as_a_map_of_it_would_be() {
+        let value = json!({"b": "\"\u{1}ä", "a": {"n": null}});
+        let as_text = Response::text(&value).unwrap();
+        let mut unfolded = as_text.clone();
+        unfolded.unfold().unwrap();
+        assert_eq!(unfolded.data, Response::json(value.clone()).data);
+        let sent = |response: &Response| Reply::response(Operation::Read, "id", "token", Some(response)).body;
+        assert_eq!(sent(&as_text), sent(&Response::json(value)));
+        assert_eq!(sent(&as_text), sent(&unfolded));
     }
 
     #[test]

@@ -112,7 +112,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().header_read_timeout(None).max_buf_size(64 * 1024);
+    // Head and body of an answer in one buffer: most are small, and one write costs less than two parts.
+    builder.http1().header_read_timeout(None).max_buf_size(64 * 1024).writev(false);
     builder.http2().timer(TokioTimer::new());
     let limits = Limits {
         head: timeout(service.options.http_read_header_timeout).unwrap_or(HEADER_TIMEOUT),

@@ -4,17 +4,17 @@
 mod bootstrap;
 mod ceremony;
 mod cors;
+mod detach;
 mod envelope;
 mod listener;
 pub mod parse;
 mod patience;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,28 +56,23 @@ where
 {
     let head = request.method() == Method::HEAD;
     let limits = Arc::clone(&options);
-    let answer = async move {
+    // Boxed before it is wrapped and pinned before it is timed: every move would copy all of it.
+    let answer = Box::pin(async move {
         let added = match cors::check(&core, request.method(), request.headers()) {
             cors::Origin::Answered(reply) => return reply,
             cors::Origin::Allowed(headers) => headers,
             cors::Origin::Unchecked => Vec::new(),
         };
         let timeout = limits.max_request_duration.unwrap_or(core.settings.max_request_duration);
-        let mut reply = tokio::time::timeout(timeout, answer(&core, &limits, peer, request))
+        let answer = pin!(answer(&core, &limits, peer, request));
+        let mut reply = tokio::time::timeout(timeout, answer)
             .await
             .unwrap_or_else(|_| Reply::error(&Error::internal("context deadline exceeded")));
         reply.headers.extend(added);
         reply
-    };
-    let mut answer = Box::pin(AssertUnwindSafe(answer).catch_unwind());
-    // Most reads wait for nothing. What has to wait goes on in a task of its own: a client that goes
-    // away must not stop a request half-way, with a user made in a database and no lease for it.
-    let first = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
-    let answer = match first.await {
-        Poll::Ready(reply) => reply.map_err(drop),
-        Poll::Pending => tokio::spawn(answer).await.map_err(drop).and_then(|reply| reply.map_err(drop)),
-    };
-    let mut reply = answer.unwrap_or_else(|()| {
+    });
+    let answer = detach::Finished::new(AssertUnwindSafe(answer).catch_unwind()).await;
+    let mut reply = answer.unwrap_or_else(|_| {
         // The panic itself was reported where it happened.
         tracing::error!("a request handler failed");
         Reply::error(&Error::internal("internal error"))
@@ -114,11 +109,9 @@ where
     if options.require_request_header && !marked(&parts.headers) {
         return Reply::errors(412, &["missing required X-Vault-Request header".to_owned()]);
     }
-    let patience = options.http_read_timeout.unwrap_or(BODY_TIMEOUT);
-    let body = match tokio::time::timeout(patience, read_body(body, options.max_request_size)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(reply)) => return reply,
-        Err(_) => return Reply::errors(408, &["timed out reading the request body".to_owned()]),
+    let body = match whole_body(body, options).await {
+        Ok(body) => body,
+        Err(reply) => return reply,
     };
     let parts = parse::Parts {
         method: &parts.method,
@@ -132,7 +125,8 @@ where
         if let Some(reply) = bootstrap::answer(core, &parts, &body).await {
             return reply;
         }
-        if let Some(result) = ceremony::answer(core, &parts, &body).await {
+        if ceremony::is_one(&parts) {
+            let result = Box::pin(ceremony::answer(core, &parts, &body)).await;
             return result.unwrap_or_else(|error| Reply::error(&error));
         }
     }
@@ -150,7 +144,7 @@ where
 
 /// Whether a request carries `X-Vault-Request: true`.
 fn marked(headers: &HeaderMap) -> bool {
-    headers.get("x-vault-request").is_some_and(|value| value == "true")
+    headers.get(parse::X_VAULT_REQUEST).is_some_and(|value| value == "true")
 }
 
 /// The client's address: what a trusted proxy says, else the connection's.
@@ -170,8 +164,8 @@ fn forwarded(
     Some(SocketAddr::new(address, direct.port()))
 }
 
-/// Reads a body of at most `limit` bytes; zero is no limit.
-async fn read_body<B>(body: B, limit: u64) -> Result<Bytes, Reply>
+/// Reads a body, for as long and as far as the listener takes one.
+async fn whole_body<B>(body: B, options: &config::Listener) -> Result<Bytes, Reply>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -179,6 +173,18 @@ where
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
+    let patience = options.http_read_timeout.unwrap_or(BODY_TIMEOUT);
+    tokio::time::timeout(patience, read_body(body, options.max_request_size))
+        .await
+        .unwrap_or_else(|_| Err(Reply::errors(408, &["timed out reading the request body".to_owned()])))
+}
+
+/// Reads a body of at most `limit` bytes; zero is no limit.
+async fn read_body<B>(body: B, limit: u64) -> Result<Bytes, Reply>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),

@@ -5,13 +5,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, USER_AGENT};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::duration;
 use crate::logical::{Error, Headers, Object, Operation, Request};
 use crate::random;
+
+/// Header a listener may ask for.
+pub const X_VAULT_REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
+
+const X_VAULT_TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
+const X_VAULT_WRAP_TTL: HeaderName = HeaderName::from_static("x-vault-wrap-ttl");
+
+/// Headers that reach a backend.
+static KEPT: [HeaderName; 4] = [
+    USER_AGENT,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-correlation-id"),
+    CONTENT_TYPE,
+];
 
 /// The parts of an HTTP request that parsing needs.
 pub struct Parts<'a> {
@@ -49,7 +63,7 @@ pub fn request(parts: &Parts<'_>, body: &Bytes) -> Result<Request, Error> {
         "DELETE" => (Operation::Delete, query),
         "POST" | "PUT" => (Operation::Update, body_object(parts.headers, body)?),
         "PATCH" => {
-            let kind = header(parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+            let kind = header(parts.headers, &CONTENT_TYPE).unwrap_or_default();
             if media_type(kind) != "application/merge-patch+json" {
                 return Err(Error::coded(
                     415,
@@ -136,15 +150,15 @@ fn check_path(path: &str) -> Result<(), Error> {
 
 /// The token: `X-Vault-Token`, else `Authorization: Bearer`; empty for none.
 fn token(headers: &HeaderMap) -> &str {
-    header(headers, "x-vault-token")
+    header(headers, &X_VAULT_TOKEN)
         .filter(|token| !token.is_empty())
-        .or_else(|| header(headers, AUTHORIZATION.as_str())?.strip_prefix("Bearer "))
+        .or_else(|| header(headers, &AUTHORIZATION)?.strip_prefix("Bearer "))
         .map(str::trim)
         .unwrap_or_default()
 }
 
 fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
-    let Some(text) = header(headers, "x-vault-wrap-ttl").filter(|text| !text.is_empty()) else {
+    let Some(text) = header(headers, &X_VAULT_WRAP_TTL).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
     match duration::parse(text) {
@@ -157,15 +171,12 @@ fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
 }
 
 fn other_headers(headers: &HeaderMap) -> Headers {
-    const KEPT: [&str; 4] = ["user-agent", "x-forwarded-for", "x-correlation-id", "content-type"];
-    Headers(
-        KEPT.into_iter()
-            .filter_map(|name| Some((name.to_owned(), header(headers, name)?.to_owned())))
-            .collect(),
-    )
+    let kept =
+        KEPT.iter().filter_map(|name| Some((name.as_str().to_owned(), header(headers, name)?.to_owned())));
+    Headers(kept.collect())
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
@@ -176,7 +187,7 @@ fn media_type(content_type: &str) -> &str {
 /// A body: JSON whatever its type says, unless it is a form and does not look like JSON
 /// (curl sends JSON as a form by default).
 fn body_object(headers: &HeaderMap, body: &Bytes) -> Result<Object, Error> {
-    let kind = header(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+    let kind = header(headers, &CONTENT_TYPE).unwrap_or_default();
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if media_type(kind) == "application/x-www-form-urlencoded" && !matches!(first, None | Some(b'{' | b'[')) {
         let text = std::str::from_utf8(body).map_err(|_| Error::bad_request("error parsing form data"))?;

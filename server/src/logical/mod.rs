@@ -21,7 +21,7 @@ pub use fields::Fields;
 pub use lease::{LeaseOptions, Renewal, Secret, SecretLease};
 pub use operation::Operation;
 pub use request::{Headers, Request};
-pub use response::{Alias, Auth, Deferred, RawBody, Response, WrapInfo};
+pub use response::{Alias, Auth, Deferred, JsonText, RawBody, Response, WrapInfo};
 pub use storage::{PartOfBatch, Storage, StorageError, View, Write};
 pub use system::{Entity, Lockout, System};
 pub use token::{TokenEntry, TokenType};

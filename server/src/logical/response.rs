@@ -11,20 +11,25 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LeaseOptions, Object, PartOfBatch, Secret, StorageError, TokenType, View, Write};
+use super::{Error, LeaseOptions, Object, PartOfBatch, Secret, StorageError, TokenType, View, Write};
 
 /// A successful answer. `None` in its place means 204 on a write and 404 on a read.
+///
+/// What few answers have is boxed: all of them are handed on many times.
 #[derive(Clone, Default)]
 pub struct Response {
     /// The envelope's `data`.
     pub data: Option<Object>,
+    /// The same as JSON text, of an answer that is asked for so often that a map of it would cost
+    /// too much; there is no `data` then.
+    pub text: Option<JsonText>,
     /// A lease for the data: the core registers it and fills `lease_id`.
-    pub secret: Option<Secret>,
+    pub secret: Option<Box<Secret>>,
     /// `lease_duration` of an answer without a lease, as kv version 1 gives it to say when to read
     /// again; zero is none.
     pub lease_hint: Duration,
     /// A login: the core creates the token.
-    pub auth: Option<Auth>,
+    pub auth: Option<Box<Auth>>,
     /// Stored with that token.
     pub deferred: Deferred,
     /// Warnings for the client.
@@ -43,6 +48,28 @@ impl Response {
     /// A response with data.
     pub fn data(data: Object) -> Self {
         Self { data: Some(data), ..Self::default() }
+    }
+
+    /// A response whose data is this, which has to be an object in JSON.
+    ///
+    /// # Errors
+    /// When it cannot be JSON.
+    pub fn text(data: &impl Serialize) -> Result<Self, Error> {
+        let mut bytes = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut bytes, data).map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Self { text: Some(JsonText(bytes)), ..Self::default() })
+    }
+
+    /// Turns the text, if there is one, into `data`.
+    ///
+    /// # Errors
+    /// When it is no object.
+    pub fn unfold(&mut self) -> Result<(), Error> {
+        if let Some(JsonText(bytes)) = self.text.take() {
+            let data = serde_json::from_slice(&bytes).map_err(|error| Error::internal(error.to_string()))?;
+            self.data = Some(data);
+        }
+        Ok(())
     }
 
     /// A response whose data is a JSON object; other values become no data.
@@ -106,6 +133,17 @@ impl fmt::Debug for Response {
             .field("warnings", &self.warnings)
             .field("status", &self.status)
             .finish_non_exhaustive()
+    }
+}
+
+/// An object as JSON text, made by [`Response::text`].
+#[derive(Clone)]
+pub struct JsonText(Vec<u8>);
+
+impl JsonText {
+    /// The text.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

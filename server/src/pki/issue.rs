@@ -117,7 +117,7 @@ impl Pki {
             add_private_key(&mut data, key, format, fields)?;
         }
         let secret = role.flag("generate_lease").then(|| self.lease(&info.serial, info.not_after));
-        Ok(Some(Response { secret, warnings, ..Response::data(data) }))
+        Ok(Some(Response { secret: secret.map(Box::new), warnings, ..Response::data(data) }))
     }
 
     /// A lease that ends with the certificate; revoking it revokes the certificate.

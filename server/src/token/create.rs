@@ -292,7 +292,7 @@ pub async fn create(active: &Active, creation: &Creation<'_>) -> Result<Response
         ..TokenLease::default()
     };
     let token = active.create_token(entry, lease).await?;
-    Ok(Response { auth: Some(auth_of(&token, renewable)), warnings, ..Response::default() })
+    Ok(Response { auth: Some(Box::new(auth_of(&token, renewable))), warnings, ..Response::default() })
 }
 
 /// The entity of the alias that is asked for, if one is.

@@ -4,19 +4,19 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::create::{self, Creation, auth_of};
 use super::key::TokenKey;
 use super::roles::{self, Role};
+use super::shown;
 use super::store::StoredToken;
 use crate::core::active::Active;
 use crate::core::router::Engine;
 use crate::core::system::mount_ttls;
-use crate::framework::{Call, Router, network, route};
+use crate::framework::{Call, Router, route};
 use crate::logical::Operation::{Create, Delete, List, Read, Update};
 use crate::logical::{
-    Auth, Error, LeaseOptions, Object, Request, Response, SpecialPaths, TokenEntry, TtlRequest, calculate_at,
+    Auth, Error, LeaseOptions, Request, Response, SpecialPaths, TokenEntry, TtlRequest, calculate_at,
 };
 
 /// Endpoints.
@@ -77,16 +77,23 @@ pub fn special_paths() -> SpecialPaths {
     }
 }
 
-/// Serves a request below `auth/token/`.
+/// Serves a request below `auth/token/`; `by` is the key of the caller's token and whether it has sudo.
 ///
 /// # Errors
 /// As each endpoint says, with Vault's texts.
-pub async fn handle(active: &Arc<Active>, request: &Request, sudo: bool) -> Result<Option<Response>, Error> {
+pub async fn handle(
+    active: &Arc<Active>,
+    request: &Request,
+    by: Option<(&TokenKey, bool)>,
+) -> Result<Option<Response>, Error> {
     let call = ROUTER.resolve(request)?;
-    let caller = request.token.as_deref().ok_or(Error::PermissionDenied)?;
+    let (Some(caller), Some((own, sudo))) = (request.token.as_deref(), by) else {
+        return Err(Error::PermissionDenied);
+    };
+    // Boxed is all but what is asked for most: the room for it would be part of every request.
     let response = match call.endpoint {
-        Endpoint::Create => create_child(active, request, caller, sudo, false, None).await?,
-        Endpoint::CreateOrphan => create_child(active, request, caller, sudo, true, None).await?,
+        Endpoint::Create => Box::pin(create_child(active, request, caller, sudo, false, None)).await?,
+        Endpoint::CreateOrphan => Box::pin(create_child(active, request, caller, sudo, true, None)).await?,
         Endpoint::CreateRole => {
             let name = call.path_field("role_name").to_lowercase();
             let role: Role = active
@@ -94,48 +101,46 @@ pub async fn handle(active: &Arc<Active>, request: &Request, sudo: bool) -> Resu
                 .roles()
                 .get_json(&name)?
                 .ok_or_else(|| Error::bad_request(format!("unknown role {name}")))?;
-            create_child(active, request, caller, sudo, false, Some(&role)).await?
+            Box::pin(create_child(active, request, caller, sudo, false, Some(&role))).await?
         }
         Endpoint::Accessors => Response::list(active.index().accessors()),
-        Endpoint::Lookup | Endpoint::LookupSelf => lookup(active, &call)?,
+        Endpoint::Lookup | Endpoint::LookupSelf => lookup(active, &call, own)?,
         Endpoint::LookupAccessor => {
             let (_, token) = by_accessor(active, &call)?;
-            Some(shown(active, &token, true)?)
+            Some(shown::shown(active, &token, true)?)
         }
         Endpoint::Renew | Endpoint::RenewSelf => {
-            let id = given_token(&call, call.endpoint == Endpoint::RenewSelf)?;
-            let key = active.tokens.key(&id);
+            let key = given_token(active, &call, own, call.endpoint == Endpoint::RenewSelf)?;
             let found = active.lookup_key(&key)?.ok_or_else(|| Error::bad_request("token not found"))?;
-            Some(renew(active, &call, &key, &found).await?)
+            Some(Box::pin(renew(active, &call, &key, &found)).await?)
         }
         Endpoint::RenewAccessor => {
             let (key, token) = by_accessor(active, &call)?;
-            let mut response = renew(active, &call, &key, &token).await?;
+            let mut response = Box::pin(renew(active, &call, &key, &token)).await?;
             if let Some(auth) = &mut response.auth {
                 auth.client_token.clear();
             }
             Some(response)
         }
         Endpoint::Revoke | Endpoint::RevokeSelf | Endpoint::RevokeOrphan => {
-            let id = given_token(&call, call.endpoint == Endpoint::RevokeSelf)?;
-            let key = active.tokens.key(&id);
+            let key = given_token(active, &call, own, call.endpoint == Endpoint::RevokeSelf)?;
             if call.endpoint == Endpoint::RevokeOrphan {
                 if active.lookup_key(&key)?.is_none() {
                     return Err(Error::bad_request("token to revoke not found"));
                 }
-                active.revoke_orphan(&key).await?;
+                Box::pin(active.revoke_orphan(&key)).await?;
             } else {
-                active.revoke_token_tree(&key).await?;
+                Box::pin(active.revoke_token_tree(&key)).await?;
             }
             None
         }
         Endpoint::RevokeAccessor => {
             let (key, _) = by_accessor(active, &call)?;
-            active.revoke_token_tree(&key).await?;
+            Box::pin(active.revoke_token_tree(&key)).await?;
             None
         }
         Endpoint::Roles => Response::list(active.tokens.roles().list("")?),
-        Endpoint::Role => role(active, &call).await?,
+        Endpoint::Role => Box::pin(role(active, &call)).await?,
         Endpoint::Tidy => Some(
             Response::warning("Tidy operation successfully started. Any information from the operation will be printed to Vault's server logs.")
                 .with_status(202),
@@ -164,25 +169,30 @@ async fn create_child(
 }
 
 /// The token named in the body, or the caller's own.
-fn given_token(call: &Call<'_, Endpoint>, own: bool) -> Result<String, Error> {
-    if own {
-        return Ok(call.request.client_token.clone());
+fn given_token(
+    active: &Active,
+    call: &Call<'_, Endpoint>,
+    own: &TokenKey,
+    itself: bool,
+) -> Result<TokenKey, Error> {
+    if itself {
+        return Ok(*own);
     }
     call.fields()
         .string("token")?
         .filter(|token| !token.is_empty())
+        .map(|token| active.tokens.key(&token))
         .ok_or_else(|| Error::bad_request("missing token ID"))
 }
 
-fn lookup(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Response>, Error> {
+fn lookup(active: &Active, call: &Call<'_, Endpoint>, own: &TokenKey) -> Result<Option<Response>, Error> {
     let given = call.fields().string("token")?.filter(|token| !token.is_empty());
-    let id = match given {
-        Some(token) if call.endpoint == Endpoint::Lookup => token,
-        _ => call.request.client_token.clone(),
+    let key = match given {
+        Some(token) if call.endpoint == Endpoint::Lookup => active.tokens.key(&token),
+        _ => *own,
     };
-    let key = active.tokens.key(&id);
     let token = active.lookup_key(&key)?.ok_or_else(|| Error::coded(403, "bad token"))?;
-    Ok(Some(shown(active, &token, false)?))
+    Ok(Some(shown::shown(active, &token, false)?))
 }
 
 fn by_accessor(active: &Active, call: &Call<'_, Endpoint>) -> Result<(TokenKey, Arc<StoredToken>), Error> {
@@ -191,63 +201,6 @@ fn by_accessor(active: &Active, call: &Call<'_, Endpoint>) -> Result<(TokenKey, 
         return Err(Error::raw_bad_request("missing accessor"));
     }
     active.lookup_accessor(&accessor)?.ok_or_else(|| Error::raw_bad_request("invalid accessor"))
-}
-
-/// The answer of a lookup; by accessor it does not show the token.
-fn shown(active: &Active, token: &StoredToken, hide_id: bool) -> Result<Response, Error> {
-    let entry = &token.entry;
-    let now = Timestamp::now();
-    // The most frequent of all answers: built with its size known and nothing copied twice.
-    let mut data = Object::from_iter([
-        field("accessor", entry.accessor.as_str()),
-        field("creation_time", entry.creation_time),
-        field("creation_ttl", entry.ttl.as_secs()),
-        field("display_name", entry.display_name.as_str()),
-        field("entity_id", entry.entity_id.as_str()),
-        field("expire_time", token.lease.expires.map(|at| at.to_string())),
-        field("explicit_max_ttl", entry.explicit_max_ttl.as_secs()),
-        field("id", if hide_id { "" } else { &entry.id }),
-        field("issue_time", token.lease.issued.to_string()),
-        field("meta", if entry.meta.is_empty() { Value::Null } else { json!(entry.meta) }),
-        field("num_uses", entry.num_uses),
-        field("orphan", entry.is_orphan()),
-        field("path", entry.path.as_str()),
-        field("policies", entry.policies.as_slice()),
-        field("renewable", token.lease.renewable),
-        field("ttl", token.remaining(now).unwrap_or_default().as_secs()),
-        field("type", entry.token_type.to_string()),
-    ]);
-    if entry.path == "auth/token/root" {
-        // The first root token has no lease to tell these from.
-        data.shift_remove("issue_time");
-        data.shift_remove("renewable");
-    }
-    if let Some(renewed) = token.lease.renewed {
-        data.insert("last_renewal".into(), json!(renewed.to_string()));
-        data.insert("last_renewal_time".into(), json!(renewed.as_second()));
-    }
-    if !entry.period.is_zero() {
-        data.insert("period".into(), json!(entry.period.as_secs()));
-    }
-    if !entry.role.is_empty() {
-        data.insert("role".into(), json!(entry.role));
-    }
-    if !entry.bound_cidrs.is_empty() {
-        data.insert("bound_cidrs".into(), network::to_json(&entry.bound_cidrs));
-    }
-    let entity = match entry.entity_id.as_str() {
-        "" => None,
-        id => active.identity.shared(id)?,
-    };
-    if let Some(entity) = entity {
-        data.insert("external_namespace_policies".into(), json!({}));
-        data.insert("identity_policies".into(), json!(entity.membership.policies));
-    }
-    Ok(Response::data(data))
-}
-
-fn field(name: &str, value: impl Into<Value>) -> (String, Value) {
-    (name.to_owned(), value.into())
 }
 
 async fn renew(
@@ -281,7 +234,7 @@ async fn renew(
     let stored = active.update_token(key, renewed).await?;
     let mut auth = auth_of(&stored, true);
     auth.lease.ttl = ttl;
-    Ok(Response { auth: Some(auth), warnings, ..Response::default() })
+    Ok(Response { auth: Some(Box::new(auth)), warnings, ..Response::default() })
 }
 
 /// What the auth method that issued the token grants now, with the TTLs of its mount.

@@ -4,6 +4,7 @@ mod create;
 mod endpoints;
 mod key;
 mod roles;
+mod shown;
 mod store;
 
 pub use create::{create_root, sanitize_policies};

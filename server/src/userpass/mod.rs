@@ -161,7 +161,7 @@ impl Userpass {
             alias: Some(Alias { name, ..Alias::default() }),
             ..user.token.auth()
         };
-        Ok(Some(Response { auth: Some(auth), ..Response::default() }))
+        Ok(Some(Response { auth: Some(Box::new(auth)), ..Response::default() }))
     }
 }
 

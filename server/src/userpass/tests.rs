@@ -39,7 +39,7 @@ impl Bench {
     async fn login(&self, name: &str, password: &str) -> Result<Auth, Error> {
         let body = json!({"password": password});
         let answer = self.call(Operation::Update, &format!("login/{name}"), body).await?;
-        Ok(answer.unwrap().auth.unwrap())
+        Ok(*answer.unwrap().auth.unwrap())
     }
 }
 

@@ -87,7 +87,7 @@ impl Bench {
         let mut answer = self.write("login", data).await?.unwrap();
         // As the core does, together with the token.
         answer.deferred.store().await?;
-        Ok(answer.auth.unwrap())
+        Ok(*answer.auth.unwrap())
     }
 }
 

@@ -102,7 +102,8 @@ async fn a_response_line_hides_what_was_issued() {
     let salt = salt().await;
     let request = request_by_token();
     let mut response = Response::json(json!({"username": "v-app", "password": "pw"}));
-    response.secret = Some(Secret { lease_id: "database/creds/readonly/abc".into(), ..Secret::default() });
+    response.secret =
+        Some(Box::new(Secret { lease_id: "database/creds/readonly/abc".into(), ..Secret::default() }));
     response.warnings = vec!["careful".into()];
     let plain = vec!["username".to_owned()];
     let input =
@@ -135,7 +136,7 @@ async fn a_login_shows_who_logged_in_on_its_response_line() {
     assert_eq!(before["request"].get("client_token"), None);
 
     let response = Response {
-        auth: Some(Auth {
+        auth: Some(Box::new(Auth {
             client_token: "hvs.new".into(),
             accessor: "new-acc".into(),
             display_name: "approle".into(),
@@ -145,7 +146,7 @@ async fn a_login_shows_who_logged_in_on_its_response_line() {
             token_type: TokenType::Service,
             lease: LeaseOptions { ttl: Duration::from_mins(20), ..LeaseOptions::default() },
             ..Auth::default()
-        }),
+        })),
         ..Response::default()
     };
     let input = LogInput { response: Some(&response), ..LogInput::new(&request) };

@@ -83,7 +83,8 @@ impl Engine {
             ..LeaseOptions::default()
         };
         let mut response = Response::json(data);
-        response.secret = Some(Secret { lease, internal: object(internal), lease_id: String::new() });
+        response.secret =
+            Some(Box::new(Secret { lease, internal: object(internal), lease_id: String::new() }));
         Ok(response)
     }
 
