@@ -22,9 +22,12 @@ use futures_util::FutureExt as _;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Body;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY,
+    CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    STRICT_TRANSPORT_SECURITY,
 };
 use hyper::{Method, StatusCode};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 
 #[cfg(test)]
 pub(crate) use bootstrap::ROUTES as BOOTSTRAP_ROUTES;
@@ -203,6 +206,11 @@ fn respond(reply: Reply, options: &config::Listener) -> hyper::Response<Full<Byt
     headers
         .insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    // hyper's own stands still after the clock was set back.
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now());
+    if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
+        headers.insert(DATE, date);
+    }
     if let Some(location) = reply.location.and_then(|location| HeaderValue::try_from(location).ok()) {
         headers.insert(LOCATION, location);
     }
