@@ -88,7 +88,7 @@ pub async fn deliver(
 
 fn is_good_for_a_while(spec: &AppRoleSpec, info: &SecretIdInfo) -> bool {
     let enough =
-        info.remaining().is_none_or(|left| left as f64 > spec.secret_id_ttl.as_secs_f64() * RENEW_BELOW);
+        info.left().is_none_or(|left| left > spec.secret_id_ttl.as_secs_f64() * RENEW_BELOW);
     enough && info.secret_id_num_uses <= u64::from(spec.secret_id_num_uses)
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::transport::Answer;
 use super::{Client, VaultError};
 use crate::secret::Secret;
 
@@ -49,19 +51,22 @@ pub struct SecretIdInfo {
     /// As given at creation.
     #[serde(default)]
     pub metadata: Option<Map<String, Value>>,
+    /// When Vault said so, by its clock.
+    #[serde(skip)]
+    pub told_at: Timestamp,
 }
 
 impl SecretIdInfo {
-    /// How long ago it was made, by this host's clock; `None` where Vault does not tell.
+    /// How old it was when Vault was asked, by Vault's clock; `None` where Vault does not tell.
     pub fn age(&self) -> Option<Duration> {
-        let made: jiff::Timestamp = self.creation_time.parse().ok()?;
-        Some(Duration::try_from(jiff::Timestamp::now().duration_since(made)).unwrap_or_default())
+        let made: Timestamp = self.creation_time.parse().ok()?;
+        Some(Duration::try_from(self.told_at.duration_since(made)).unwrap_or_default())
     }
 
     /// What Vault would say of one it has just made.
     pub(crate) fn made_now(accessor: &str, ttl: u64, num_uses: u32) -> Self {
-        let now = jiff::Timestamp::now();
-        let end = now.checked_add(jiff::SignedDuration::from_secs(ttl.cast_signed())).ok();
+        let now = Timestamp::now();
+        let end = now.checked_add(SignedDuration::from_secs(ttl.cast_signed())).ok();
         let expiration = end.filter(|_| ttl > 0).map(|end| end.to_string());
         Self {
             secret_id_accessor: accessor.into(),
@@ -70,21 +75,14 @@ impl SecretIdInfo {
             secret_id_ttl: ttl,
             secret_id_num_uses: num_uses.into(),
             metadata: None,
+            told_at: now,
         }
     }
 
-    /// Seconds until it expires, to the fraction; `None` when it never does.
+    /// Seconds it had left when Vault was asked, by Vault's clock; `None` when it never expires.
     pub fn left(&self) -> Option<f64> {
-        let expires: jiff::Timestamp = self.expiration_time.parse().ok()?;
-        (expires > jiff::Timestamp::UNIX_EPOCH)
-            .then(|| expires.duration_since(jiff::Timestamp::now()).as_secs_f64())
-    }
-
-    /// Seconds until it expires; `None` when it never does.
-    pub fn remaining(&self) -> Option<i64> {
-        let expires: jiff::Timestamp = self.expiration_time.parse().ok()?;
-        (expires > jiff::Timestamp::UNIX_EPOCH)
-            .then(|| expires.duration_since(jiff::Timestamp::now()).as_secs())
+        let expires: Timestamp = self.expiration_time.parse().ok()?;
+        (expires > Timestamp::UNIX_EPOCH).then(|| expires.duration_since(self.told_at).as_secs_f64())
     }
 }
 
@@ -141,7 +139,7 @@ impl Client {
     ) -> Result<Option<SecretIdInfo>, VaultError> {
         let body = json!({ "secret_id": secret_id.expose() });
         let answer = self.post(&format!("auth/approle/role/{role}/secret-id/lookup"), &body).await?;
-        if answer.status == 204 { Ok(None) } else { answer.member("data").map(Some) }
+        if answer.status == 204 { Ok(None) } else { told(answer).map(Some) }
     }
 
     /// The accessors of a role's secret_ids.
@@ -159,7 +157,7 @@ impl Client {
         let path = format!("auth/approle/role/{role}/secret-id-accessor/lookup");
         match self.post(&path, &json!({ "secret_id_accessor": accessor })).await {
             Ok(answer) if answer.status == 204 => Ok(None),
-            Ok(answer) => answer.member("data").map(Some),
+            Ok(answer) => told(answer).map(Some),
             Err(error) if is_unknown_accessor(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -187,6 +185,11 @@ impl Client {
     }
 }
 
+fn told(answer: Answer) -> Result<SecretIdInfo, VaultError> {
+    let told_at = answer.at;
+    Ok(SecretIdInfo { told_at, ..answer.member("data")? })
+}
+
 /// Whether Vault has no secret_id with that accessor: a 404 or, in older versions and when one is to be
 /// destroyed, a 500 that says so. Any other 500 tells nothing of the secret_id.
 fn is_unknown_accessor(error: &VaultError) -> bool {
@@ -202,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn go_s_zero_time_means_never() {
+    fn what_is_left_goes_by_vaults_clock_and_go_s_zero_time_means_never() {
         let mut info = SecretIdInfo {
             secret_id_accessor: "a".into(),
             creation_time: "2026-01-02T03:04:05.678901234Z".into(),
@@ -210,10 +213,10 @@ mod tests {
             secret_id_ttl: 0,
             secret_id_num_uses: 0,
             metadata: None,
+            told_at: "2026-01-02T03:04:10.678901234Z".parse().unwrap(),
         };
-        assert_eq!(info.remaining(), None);
-        assert!(info.age().is_some_and(|age| age.as_secs() > 3600));
-        info.expiration_time = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90)).to_string();
-        assert!((88..=90).contains(&info.remaining().unwrap()));
+        assert_eq!((info.left(), info.age()), (None, Some(Duration::from_secs(5))));
+        info.expiration_time = "2026-01-02T03:05:35.678901234Z".into();
+        assert_eq!(info.left(), Some(85.0), "whatever this host's clock shows");
     }
 }

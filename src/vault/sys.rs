@@ -79,8 +79,7 @@ impl Client {
 
     /// GET `sys/health`, whatever the status.
     pub async fn health(&self) -> Result<Health, VaultError> {
-        let (_, operation, body) = self.raw(Method::GET, "sys/health", None).await?;
-        serde_json::from_value(body).map_err(|e| VaultError::Unexpected { operation, cause: e.to_string() })
+        self.raw(Method::GET, "sys/health", None).await?.parse()
     }
 
     /// PUT `sys/init`. The keys exist only in this answer.

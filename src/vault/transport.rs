@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 pub(super) use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,6 +17,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long Vault may take to say how it is. A Vault that hangs is told as such, not waited for.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// By how much the time of an answer may differ from this host's although both clocks show the same.
+const SAME_CLOCK: SignedDuration = SignedDuration::from_secs(2);
 
 /// Speaks to one Vault, with or without a token. Cheap to clone.
 #[derive(Clone)]
@@ -89,6 +93,8 @@ pub(super) struct Answer {
     operation: String,
     pub(super) status: u16,
     pub(super) body: Value,
+    /// When Vault answered, by its own clock; by this host's where it does not tell.
+    pub(super) at: Timestamp,
 }
 
 impl Answer {
@@ -207,10 +213,11 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, VaultError> {
-        let (status, operation, body) = self.raw(method, path, body).await?;
-        if status < 400 {
-            return Ok(Answer { operation, status, body });
+        let answer = self.raw(method, path, body).await?;
+        if answer.status < 400 {
+            return Ok(answer);
         }
+        let Answer { operation, status, body, .. } = answer;
         let errors: Vec<String> =
             body["errors"].as_array().into_iter().flatten().filter_map(|e| Some(tidy(e.as_str()?))).collect();
         let name = reqwest::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
@@ -224,7 +231,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(u16, String, Value), VaultError> {
+    ) -> Result<Answer, VaultError> {
         let operation = format!("{method} {path}");
         let url = format!("{}/v1/{path}", self.address);
         let mut request = self.http.request(method, &url).header("X-Vault-Request", "true");
@@ -242,6 +249,7 @@ impl Client {
         }
         let response = request.send().await.map_err(|e| unreachable(operation.clone(), &self.address, &e))?;
         let status = response.status().as_u16();
+        let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
         let bytes = response.bytes().await.map_err(|e| unreachable(operation.clone(), &self.address, &e))?;
         let body = if bytes.is_empty() {
             Value::Null
@@ -251,8 +259,17 @@ impl Client {
                 cause: format!("status {status} with a body that is not JSON ({e}); is this a Vault?"),
             })?
         };
-        Ok((status, operation, body))
+        let at = clock_of_vault(date.as_deref(), Timestamp::now());
+        Ok(Answer { operation, status, body, at })
     }
+}
+
+/// What Vault's clock shows, by the `Date` of an answer that came `now`. That has whole seconds only, and
+/// servers take it once a second: a clock that may be the same is taken for the same.
+fn clock_of_vault(date: Option<&str>, now: Timestamp) -> Timestamp {
+    let told = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    let told = told.map(|date| date.timestamp() + SAME_CLOCK / 2);
+    told.filter(|told| told.duration_since(now).abs() > SAME_CLOCK).unwrap_or(now)
 }
 
 fn certificates(ca: &Path, address: &str) -> Result<Vec<reqwest::Certificate>, VaultError> {
@@ -295,6 +312,18 @@ mod tests {
             "permission denied; invalid token"
         );
         assert_eq!(tidy("unknown role: x"), "unknown role: x");
+    }
+
+    #[test]
+    fn a_clock_of_vaults_own_counts_and_one_that_is_the_same_is_read_exactly() {
+        let now: Timestamp = "2026-03-01T12:00:00.7Z".parse().unwrap();
+        let clock = |date| clock_of_vault(date, now).to_string();
+        for same in [None, Some("no date"), Some("Sun, 01 Mar 2026 11:59:59 GMT")] {
+            assert_eq!(clock(same), now.to_string(), "{same:?}");
+        }
+        assert_eq!(clock(Some("Sun, 01 Mar 2026 12:00:00 GMT")), now.to_string());
+        assert_eq!(clock(Some("Sun, 01 Mar 2026 13:00:00 GMT")), "2026-03-01T13:00:01Z");
+        assert_eq!(clock(Some("Sun, 01 Mar 2026 11:00:00 GMT")), "2026-03-01T11:00:01Z");
     }
 
     #[test]

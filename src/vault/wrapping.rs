@@ -26,13 +26,15 @@ pub struct WrappingInfo {
     pub creation_time: jiff::Timestamp,
     /// The request whose answer it stands for.
     pub creation_path: String,
+    /// When Vault said so, by its clock.
+    #[serde(skip)]
+    pub told_at: jiff::Timestamp,
 }
 
 impl WrappingInfo {
-    /// Seconds until it ends, by this host's clock.
+    /// Seconds it had left when Vault was asked, by Vault's clock.
     pub fn left(&self) -> f64 {
-        let age = jiff::Timestamp::now().duration_since(self.creation_time).as_secs_f64();
-        self.creation_ttl as f64 - age
+        self.creation_ttl as f64 - self.told_at.duration_since(self.creation_time).as_secs_f64()
     }
 }
 
@@ -54,8 +56,11 @@ impl Client {
     pub async fn wrapping_info(&self, token: &Secret) -> Result<Option<WrappingInfo>, VaultError> {
         let body = json!({ "token": token.expose() });
         match self.without_token().post("sys/wrapping/lookup", &body).await {
-            Ok(answer) => answer.member("data").map(Some),
-            Err(error) if [400, 403, 404].iter().any(|status| error.is_status(*status)) => Ok(None),
+            Ok(answer) => {
+                let told_at = answer.at;
+                Ok(Some(WrappingInfo { told_at, ..answer.member("data")? }))
+            }
+            Err(error) if is_no_token(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -64,6 +69,19 @@ impl Client {
     pub async fn unwrap_secret_id(&self, token: &Secret) -> Result<SecretId, VaultError> {
         self.with_token(token.clone()).post("sys/wrapping/unwrap", &json!({})).await?.member("data")
     }
+
+    /// The same where somebody else may have been first: `None` when the token was used or has ended.
+    pub async fn try_unwrap_secret_id(&self, token: &Secret) -> Result<Option<SecretId>, VaultError> {
+        match self.unwrap_secret_id(token).await {
+            Err(error) if is_no_token(&error) => Ok(None),
+            result => result.map(Some),
+        }
+    }
+}
+
+/// Whether that is how Vault says that a wrapping token is not, or no longer, good.
+fn is_no_token(error: &VaultError) -> bool {
+    [400, 403, 404].iter().any(|status| error.is_status(*status))
 }
 
 /// The request that makes a secret_id of a role: what a Vault Agent compares a wrapping token with.
