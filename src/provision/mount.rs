@@ -13,7 +13,8 @@ pub struct EngineStep {
     pub path: String,
 }
 
-/// The AppRole auth method at its usual path.
+/// The AppRole auth method at its usual path. Nobody is locked out: five logins with a secret_id that has
+/// ended, by whoever still has it, would refuse a role's good ones for a quarter of an hour.
 pub struct AuthStep;
 
 const DESCRIPTION: &str = "made by vaultlab";
@@ -64,10 +65,15 @@ impl Step for AuthStep {
     }
 
     fn diff(&self, actual: &Self::Actual) -> Result<Option<Value>, ProvisionError> {
-        diff(actual, "approle", "approle")
+        let missing = diff(actual, "approle", "approle")?;
+        let locks_out = actual.get("approle/").is_some_and(Mount::locks_out);
+        Ok(missing.or_else(|| locks_out.then(|| json!({ "lockout": false }))))
     }
 
-    async fn apply(&self, vault: &Client, _change: &Value) -> Result<(), VaultError> {
-        vault.enable_auth("approle", "approle", DESCRIPTION).await
+    async fn apply(&self, vault: &Client, change: &Value) -> Result<(), VaultError> {
+        if change.get("type").is_some() {
+            vault.enable_auth("approle", "approle", DESCRIPTION).await?;
+        }
+        vault.switch_off_lockout("approle").await
     }
 }

@@ -58,6 +58,27 @@ pub struct Mount {
     /// For people.
     #[serde(default)]
     pub description: String,
+    #[serde(default)]
+    config: MountConfig,
+}
+
+impl Mount {
+    /// Whether a user with some failed logins is refused for a while, with good ones too.
+    pub fn locks_out(&self) -> bool {
+        !self.config.user_lockout_config.as_ref().is_some_and(|config| config.disabled)
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct MountConfig {
+    user_lockout_config: Option<LockoutConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct LockoutConfig {
+    /// Lists call it otherwise than it is called when it is written.
+    #[serde(default, rename = "user_lockout_disable", alias = "lockout_disable")]
+    disabled: bool,
 }
 
 /// One row of `sys/audit`.
@@ -124,6 +145,12 @@ impl Client {
     pub async fn enable_auth(&self, path: &str, kind: &str, description: &str) -> Result<(), VaultError> {
         let body = json!({ "type": kind, "description": description });
         self.post(&format!("sys/auth/{path}"), &body).await.map(drop)
+    }
+
+    /// Has an auth method let in whoever has a good credential, whatever was tried before.
+    pub async fn switch_off_lockout(&self, path: &str) -> Result<(), VaultError> {
+        let body = json!({ "user_lockout_config": { "lockout_disable": true } });
+        self.post(&format!("sys/auth/{path}/tune"), &body).await.map(drop)
     }
 
     /// The audit devices, by path with its `/`.
