@@ -54,6 +54,13 @@ impl Watched {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.prints());
     }
 
+    /// The same, unless there is no secret_id: it may be taken away again right after it was delivered.
+    pub fn see_delivered(&self) {
+        if self.has_secret_id() {
+            self.see();
+        }
+    }
+
     fn folders(&self) -> impl Iterator<Item = PathBuf> {
         [&self.role_id, &self.secret_id].into_iter().filter_map(|file| Some(file.parent()?.to_owned()))
     }

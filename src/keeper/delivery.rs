@@ -186,7 +186,7 @@ impl<'a> Delivery<'a> {
     async fn look(&mut self, vault: &Client) -> Result<(), ProvisionError> {
         let courier = Courier::begin(vault, self.spec, &self.shared.dir).await?;
         courier.ensure_role_id().await?;
-        self.see_files();
+        self.files.see_delivered();
         let delivered = courier.delivered().await?.map(|(_, info)| info);
         let ours = courier.ours().await.map_err(self.on())?;
         drop(courier);
@@ -227,13 +227,6 @@ impl<'a> Delivery<'a> {
         (self.looked, self.looked_at) = (true, now);
         self.tell_record();
         Ok(())
-    }
-
-    /// One that is missing is not taken for seen: it may be taken away again right after it was delivered.
-    fn see_files(&self) {
-        if self.files.has_secret_id() {
-            self.files.see();
-        }
     }
 
     /// Asks Vault whether the delivered secret_id is still good.

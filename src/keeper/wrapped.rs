@@ -1,7 +1,12 @@
 //! One AppRole whose secret_id is delivered wrapped: replaced once it was taken, and before its token ends.
 //!
-//! There are at most three live secret_ids: what is in the file, what was taken last, and for a while what
-//! was replaced last.
+//! Whoever unwrapped a secret_id logs in with it until he has taken the next one: none is destroyed before
+//! that, unless the keeper itself unwrapped it, so that nobody has it. There are at most two: what was taken
+//! last, and what is in the file or, where nothing was taken yet, what it replaced a moment ago. While one is
+//! in use, what is in the file is withdrawn before its successor is made, and a token that was read but not
+//! unwrapped by then is refused, as one that another reader used is: the file is to be read again. A third
+//! one lives only where nobody can tell who has which, until the next one is taken: after a crash, or where
+//! a token ended unseen because Vault was away or its clock was set.
 
 use std::time::Duration;
 
@@ -28,8 +33,14 @@ const COMPARE: Duration = Duration::from_secs(60);
 /// secret_id's is.
 const REPLACE_AFTER: f64 = 0.5;
 
-/// How long one that was replaced lives on for those who took it just before, unless its life is short.
+/// How long one that was replaced may still be unwrapped by those who read it just before, unless its life
+/// is short.
 const GRACE: Duration = Duration::from_secs(5);
+
+const OLD: &str = "the end of its wrapping token was near";
+const TAKEN: &str = "it was unwrapped";
+const MISSING: &str = "its file held no good wrapping token";
+const PUT_BACK: &str = "its file did not hold it any more";
 
 /// Delivers for ever.
 pub(super) async fn keep(shared: &Shared, spec: &AppRoleSpec, files: &Watched, wrap_ttl: Duration) {
@@ -41,8 +52,8 @@ pub(super) async fn keep(shared: &Shared, spec: &AppRoleSpec, files: &Watched, w
         looked: false,
         compared_at: None,
         current: None,
-        taken: None,
-        former: Vec::new(),
+        former: None,
+        taken: Vec::new(),
         failures: Failures::default(),
     };
     let mut state = shared.vault.subscribe();
@@ -68,23 +79,23 @@ struct Wrapped<'a> {
     spec: &'a AppRoleSpec,
     files: &'a Watched,
     wrap_ttl: Duration,
-    /// Whether what an earlier keeper left was looked for.
+    /// Whether what there is was looked for since something may have changed it.
     looked: bool,
     /// When files and Vault were compared, if nothing is known to have changed either since.
     compared_at: Option<Instant>,
-    current: Option<Current>,
-    /// What was unwrapped last: somebody logs in with it.
-    taken: Option<String>,
-    /// What is to be destroyed, and since when.
-    former: Vec<(String, Instant, &'static str)>,
+    /// What is in the file, and when it is to be replaced.
+    current: Option<(Delivered, Instant)>,
+    /// What was in it before, and since when it is not.
+    former: Option<(Delivered, Instant)>,
+    /// What somebody may log in with; more than one only where nobody can tell with which.
+    taken: Vec<String>,
     failures: Failures,
 }
 
-/// What is in the file.
-struct Current {
+/// A wrapped secret_id that nobody is known to have taken.
+struct Delivered {
     token: Secret,
     accessor: String,
-    due: Instant,
 }
 
 impl Wrapped<'_> {
@@ -102,6 +113,11 @@ impl Wrapped<'_> {
         ends.mul_f64(REPLACE_AFTER)
     }
 
+    /// Over before the token of the one that was replaced ends, and before its successor is replaced.
+    fn grace(&self) -> Duration {
+        GRACE.min(self.life() / 2)
+    }
+
     async fn step(&mut self, vault: &Client) -> Result<(), ProvisionError> {
         if self.is_settled(vault).await? {
             return Ok(());
@@ -115,9 +131,11 @@ impl Wrapped<'_> {
     /// Whether there is nothing to do, by the one question that has to be asked often: only Vault knows
     /// that a token was used.
     async fn is_settled(&self, vault: &Client) -> Result<bool, ProvisionError> {
-        let (Some(current), Some(compared_at)) = (&self.current, self.compared_at) else { return Ok(false) };
+        let (Some((current, due)), Some(compared_at)) = (&self.current, self.compared_at) else {
+            return Ok(false);
+        };
         let now = Instant::now();
-        if current.due <= now || compared_at + COMPARE <= now || !self.former.is_empty() {
+        if *due <= now || compared_at + COMPARE <= now || self.former.is_some() {
             return Ok(false);
         }
         Ok(vault.wrapping_info(&current.token).await.map_err(self.on())?.is_some())
@@ -125,141 +143,186 @@ impl Wrapped<'_> {
 
     /// Compares the files with what Vault knows, and does what is to be done.
     async fn compare(&mut self, vault: &Client) -> Result<(), ProvisionError> {
+        let began = Instant::now();
         let courier = Courier::begin(vault, self.spec, &self.shared.dir).await?;
         let (role_id, _) = courier.ensure_role_id().await?;
         // Before they are read: whatever is written from here on is another change.
-        self.files.see();
+        self.files.see_delivered();
         if !self.looked {
             self.look(&courier).await?;
         }
-        let in_file = courier.wrapped().await?;
-        let due = match (&self.current, in_file) {
-            (Some(current), Some((token, _))) if token == current.token => {
-                (current.due <= Instant::now()).then_some(Due::Old)
+        let in_file = courier.wrapped().await?.map(|(token, _)| token);
+        match (&self.current, in_file) {
+            (Some((current, due)), Some(token)) if token == current.token => {
+                if *due <= Instant::now() {
+                    self.replace_old(&courier, &role_id).await?;
+                }
             }
             // Somebody else delivered: `up`.
             (_, Some(_)) => {
                 self.look(&courier).await?;
-                None
+                if self.current.is_none() {
+                    self.replace(&courier, &role_id, MISSING).await?;
+                }
             }
-            (Some(current), None) => {
-                let live = vault.wrapping_info(&current.token).await.map_err(self.on())?;
-                Some(if live.is_some() { Due::Missing } else { Due::Taken })
+            (Some((current, _)), None) => {
+                if vault.wrapping_info(&current.token).await.map_err(self.on())?.is_some() {
+                    // Whoever took its file away may still unwrap it.
+                    courier.put_back(&current.token)?;
+                    self.tell_delivered(current.accessor.clone(), PUT_BACK, began);
+                } else {
+                    let accessor = current.accessor.clone();
+                    self.settle_former(&courier).await?;
+                    let reason = self.take_note(vault, accessor).await?;
+                    self.current = None;
+                    self.replace(&courier, &role_id, reason).await?;
+                }
             }
-            (None, None) => Some(Due::Missing),
-        };
-        if let Some(due) = due {
-            // What is replaced now is the one that may live on for a while.
-            self.destroy_former(vault, Duration::ZERO).await?;
-            self.replace(&courier, &role_id, due).await?;
+            (None, None) => self.replace(&courier, &role_id, MISSING).await?,
         }
-        drop(courier);
-        let grace = match self.spec.secret_id_ttl {
-            Duration::ZERO => GRACE,
-            ttl => GRACE.min(ttl / 4),
-        };
-        self.destroy_former(vault, grace).await?;
+        let is_over = |since: Instant| !self.taken.is_empty() || since.elapsed() >= self.grace();
+        if self.former.as_ref().is_some_and(|(_, since)| is_over(*since)) {
+            self.settle_former(&courier).await?;
+        }
         self.failures.end(self.shared, self.spec);
         Ok(())
     }
 
-    /// Finds out what there is: which secret_id is in the file, which was taken from it before, and what
-    /// nobody can have.
+    /// Finds out what there is. Of what is not in the file, anything may be in use.
     async fn look(&mut self, courier: &Courier<'_>) -> Result<(), ProvisionError> {
         let in_file = courier.wrapped().await?;
-        let mut ours = courier.ours().await.map_err(self.on())?;
-        ours.sort_by_key(SecretIdInfo::age);
-        let inside = in_file.as_ref().and_then(|(_, info)| courier.inside(info, &ours)).cloned();
-        self.current = in_file.zip(inside.as_ref()).map(|((token, info), inside)| {
+        let ours = courier.ours().await.map_err(self.on())?;
+        let inside = in_file.as_ref().and_then(|(_, info)| courier.inside(info, &ours));
+        let replaced = self.current.take().map(|(replaced, _)| (replaced, Instant::now()));
+        self.current = in_file.as_ref().zip(inside).map(|((token, info), inside)| {
             let gone = Duration::try_from_secs_f64(info.creation_ttl as f64 - info.left());
             let left = self.life().saturating_sub(gone.unwrap_or_default());
-            Current { token, accessor: inside.secret_id_accessor.clone(), due: Instant::now() + left }
+            let accessor = inside.secret_id_accessor.clone();
+            (Delivered { token: token.clone(), accessor }, Instant::now() + left)
         });
-        let inside = inside.map(|inside| inside.secret_id_accessor);
-        let others = ours.into_iter().map(|info| info.secret_id_accessor);
-        let mut others = others.filter(|accessor| Some(accessor) != inside.as_ref());
-        // The youngest may be in use.
-        self.taken = others.next();
-        self.former = others.map(|accessor| (accessor, Instant::now(), "orphan")).collect();
+        let mut others: Vec<String> = ours.iter().map(|info| info.secret_id_accessor.clone()).collect();
+        others.retain(|other| self.current.as_ref().is_none_or(|(current, _)| current.accessor != *other));
+        let former = replaced.or_else(|| self.former.take());
+        self.former = former.filter(|(former, _)| others.contains(&former.accessor));
+        others.retain(|other| self.former.as_ref().is_none_or(|(former, _)| former.accessor != *other));
+        self.taken = others;
         self.looked = true;
         Ok(())
+    }
+
+    /// Replaces what nobody took yet.
+    async fn replace_old(&mut self, courier: &Courier<'_>, role_id: &Secret) -> Result<(), ProvisionError> {
+        self.settle_former(courier).await?;
+        let in_use = self.is_any_in_use(courier).await?;
+        let reason = match self.current.take() {
+            Some((current, _)) if in_use => self.retire(courier, current).await?,
+            replaced => {
+                self.former = replaced.map(|(replaced, _)| (replaced, Instant::now()));
+                OLD
+            }
+        };
+        self.replace(courier, role_id, reason).await
+    }
+
+    /// Whether Vault still knows anything that was taken.
+    async fn is_any_in_use(&mut self, courier: &Courier<'_>) -> Result<bool, ProvisionError> {
+        if !self.taken.is_empty() {
+            let ours = courier.ours().await.map_err(self.on())?;
+            self.taken.retain(|taken| ours.iter().any(|info| info.secret_id_accessor == *taken));
+        }
+        Ok(!self.taken.is_empty())
+    }
+
+    /// Ends the time of what was in the file before.
+    async fn settle_former(&mut self, courier: &Courier<'_>) -> Result<(), ProvisionError> {
+        if let Some((former, _)) = self.former.take() {
+            self.retire(courier, former).await?;
+        }
+        Ok(())
+    }
+
+    /// Destroys what nobody has taken, and notes it where somebody has; gives why a successor is due.
+    async fn retire(
+        &mut self,
+        courier: &Courier<'_>,
+        delivered: Delivered,
+    ) -> Result<&'static str, ProvisionError> {
+        // Where this fails, nobody can tell any more who has it.
+        let looked = std::mem::replace(&mut self.looked, false);
+        let reason = match courier.withdraw(&delivered.token).await? {
+            Some(accessor) => {
+                self.tell_destroyed(accessor);
+                OLD
+            }
+            None => self.take_note(courier.vault, delivered.accessor).await?,
+        };
+        self.looked = looked;
+        Ok(reason)
+    }
+
+    /// Notes that somebody has a secret_id whose token is good no longer; whoever has it needs no older one.
+    async fn take_note(&mut self, vault: &Client, accessor: String) -> Result<&'static str, ProvisionError> {
+        let info = vault.lookup_secret_id_accessor(&self.spec.name, &accessor).await.map_err(self.on())?;
+        let Some(age) = info.as_ref().map(SecretIdInfo::age) else {
+            // It ended, or somebody destroyed it.
+            return Ok(MISSING);
+        };
+        if age.is_none_or(|age| age >= self.wrap_ttl) {
+            // The token's own time was over: nobody can tell whether it was used before.
+            self.taken.push(accessor);
+            return Ok(MISSING);
+        }
+        while let Some(older) = self.taken.first().cloned() {
+            vault.ensure_secret_id_destroyed(&self.spec.name, &older).await.map_err(self.on())?;
+            self.taken.remove(0);
+            self.tell_destroyed(older);
+        }
+        self.taken.push(accessor);
+        Ok(TAKEN)
     }
 
     async fn replace(
         &mut self,
         courier: &Courier<'_>,
         role_id: &Secret,
-        due: Due,
+        reason: &'static str,
     ) -> Result<(), ProvisionError> {
         let began = Instant::now();
         // A failure may leave what was made: it is looked for.
         self.looked = false;
         let fresh = courier.turn_over_wrapped(role_id, self.wrap_ttl).await?;
         self.looked = true;
-        let former = match (self.current.take(), due) {
-            (Some(current), Due::Taken) => self.taken.replace(current.accessor),
-            (current, _) => current.map(|current| current.accessor),
-        };
-        self.former.extend(former.map(|accessor| (accessor, Instant::now(), "predecessor")));
-        let courier_token = fresh.login.client_token;
         let accessor = fresh.accessor.clone();
-        self.current =
-            Some(Current { token: fresh.token, accessor: fresh.accessor, due: began + self.life() });
-        self.shared.report.keeper(KeeperEvent::SecretIdDelivered {
-            approle: self.spec.name.clone(),
-            accessor,
-            reason: due.reason().into(),
-            ttl: self.spec.secret_id_ttl.as_secs(),
-            took: began.elapsed(),
-        });
-        let after = |wait: Duration| {
-            Timestamp::now().checked_add(SignedDuration::try_from(wait).unwrap_or_default()).ok()
-        };
-        {
-            let mut record = self.shared.record();
-            let entry = record.approles.entry(self.spec.name.clone()).or_default();
-            entry.delivered_at = Some(Timestamp::now());
-            entry.deliveries += 1;
-            (entry.expires_at, entry.next_at) = (after(self.wrap_ttl), after(self.life()));
-        }
-        courier.revoke(courier_token).await;
+        let delivered = Delivered { token: fresh.token, accessor: fresh.accessor };
+        self.current = Some((delivered, began + self.life()));
+        self.tell_delivered(accessor, reason, began);
+        courier.revoke(fresh.login.client_token).await;
         Ok(())
     }
 
-    /// Destroys those whose grace is over.
-    async fn destroy_former(&mut self, vault: &Client, grace: Duration) -> Result<(), ProvisionError> {
-        while let Some((accessor, since, reason)) = self.former.first().cloned() {
-            if since.elapsed() < grace && reason != "orphan" {
-                return Ok(());
-            }
-            vault.ensure_secret_id_destroyed(&self.spec.name, &accessor).await.map_err(self.on())?;
-            self.former.remove(0);
-            let (approle, reason) = (self.spec.name.clone(), reason.into());
-            self.shared.report.keeper(KeeperEvent::SecretIdDestroyed { approle, accessor, reason });
-        }
-        Ok(())
+    fn tell_delivered(&self, accessor: String, reason: &'static str, began: Instant) {
+        let (approle, reason) = (self.spec.name.clone(), reason.into());
+        let (ttl, took) = (self.spec.secret_id_ttl.as_secs(), began.elapsed());
+        self.shared.report.keeper(KeeperEvent::SecretIdDelivered { approle, accessor, reason, ttl, took });
+        let now = Timestamp::now();
+        let due = self.current.as_ref().map(|(_, due)| due.saturating_duration_since(Instant::now()));
+        let after = |wait: Duration| now.checked_add(SignedDuration::try_from(wait).ok()?).ok();
+        let next_at = due.and_then(after);
+        let mut record = self.shared.record();
+        let entry = record.approles.entry(self.spec.name.clone()).or_default();
+        entry.deliveries += 1;
+        entry.delivered_at = Some(now);
+        // It is due when half of its life is over.
+        (entry.next_at, entry.expires_at) = (next_at, due.and_then(|due| after(due + self.life())));
+    }
+
+    fn tell_destroyed(&self, accessor: String) {
+        let (approle, reason) = (self.spec.name.clone(), "predecessor".into());
+        self.shared.report.keeper(KeeperEvent::SecretIdDestroyed { approle, accessor, reason });
     }
 
     fn failed(&mut self, error: &ProvisionError) -> Duration {
         self.compared_at = None;
         self.failures.add(self.shared, self.spec, self.files, self.wrap_ttl, error)
-    }
-}
-
-/// Why a successor is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    Old,
-    Taken,
-    Missing,
-}
-
-impl Due {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Old => "the end of its wrapping token was near",
-            Self::Taken => "it was unwrapped",
-            Self::Missing => "its file held no good wrapping token",
-        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Whoever delivers for an AppRole, `up` or the keeper, is its [`Courier`], one at a time. At no
 //! moment are there more than two live secret_ids that this lab made: what is delivered, and its
-//! predecessor or successor.
+//! predecessor or successor. (Of one that is delivered wrapped, `up` makes a third for the moment of its
+//! proof: what is in the file cannot be tried, and what was taken from it is not the lab's.)
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -87,14 +88,13 @@ pub async fn deliver(
 }
 
 fn is_good_for_a_while(spec: &AppRoleSpec, info: &SecretIdInfo) -> bool {
-    let enough =
-        info.left().is_none_or(|left| left > spec.secret_id_ttl.as_secs_f64() * RENEW_BELOW);
+    let enough = info.left().is_none_or(|left| left > spec.secret_id_ttl.as_secs_f64() * RENEW_BELOW);
     enough && info.secret_id_num_uses <= u64::from(spec.secret_id_num_uses)
 }
 
 /// Delivers for one AppRole, as nobody else does meanwhile.
 pub struct Courier<'a> {
-    pub(super) vault: &'a Client,
+    pub(crate) vault: &'a Client,
     pub(super) spec: &'a AppRoleSpec,
     pub(super) marker: Map<String, Value>,
     role_id_file: PathBuf,

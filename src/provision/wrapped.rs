@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{Courier, Predecessor, ProvisionError};
 use crate::report::Outcome;
 use crate::secret::Secret;
@@ -13,8 +15,14 @@ const MARK: usize = 16;
 /// A wrapping token with less than this part of its life left is replaced by `up`.
 const RENEW_BELOW: f64 = 0.5;
 
+/// Where its metadata has that; no other secret_ids have it.
+const DELIVERY: &str = "delivery";
+
 /// Seconds by which Vault may have made a wrapping token later than the secret_id in it.
 const SAME_REQUEST: f64 = 2.0;
+
+/// Seconds by which it seems to have made it earlier, for their fraction is left out.
+const SAME_SECOND: f64 = 1.0;
 
 /// A wrapped secret_id in its file.
 #[derive(Debug, Clone)]
@@ -40,15 +48,32 @@ impl Courier<'_> {
     }
 
     /// Which of the live secret_ids a wrapping token stands for: Vault does not tell, but made both in one
-    /// request.
+    /// request, and rounds the token's time down. What is in the file is the youngest that was delivered.
     pub fn inside<'a>(&self, token: &WrappingInfo, ours: &'a [SecretIdInfo]) -> Option<&'a SecretIdInfo> {
-        let apart = |info: &SecretIdInfo| {
-            let made: jiff::Timestamp = info.creation_time.parse().ok()?;
-            Some(token.creation_time.duration_since(made).as_secs_f64().abs())
+        let after = |info: &SecretIdInfo| {
+            let made: Timestamp = info.creation_time.parse().ok()?;
+            Some(made.duration_since(token.creation_time).as_secs_f64())
         };
-        let near = ours.iter().filter_map(|info| Some((apart(info)?, info)));
-        let nearest = near.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        (nearest.0 < SAME_REQUEST).then_some(nearest.1)
+        let wrapped = ours.iter().filter(|info| mark(info).is_some());
+        let near = wrapped.filter_map(|info| Some((after(info)?, info)));
+        let near = near.filter(|(after, _)| (-SAME_REQUEST..SAME_SECOND).contains(after));
+        near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, info)| info)
+    }
+
+    /// Takes a secret_id out of its wrapping token before anybody else can, and destroys it: nobody had it,
+    /// and nobody will. Gives its accessor; `None` when the token was used or has ended.
+    pub async fn withdraw(&self, token: &Secret) -> Result<Option<String>, ProvisionError> {
+        let Some(secret_id) = self.vault.try_unwrap_secret_id(token).await.map_err(self.on())? else {
+            return Ok(None);
+        };
+        let accessor = secret_id.secret_id_accessor;
+        self.vault.ensure_secret_id_destroyed(&self.spec.name, &accessor).await.map_err(self.on())?;
+        Ok(Some(accessor))
+    }
+
+    /// Puts a token that is still good back into its file.
+    pub fn put_back(&self, token: &Secret) -> Result<(), ProvisionError> {
+        Ok(self.stage()?.publish(token.expose().as_bytes())?)
     }
 
     /// Makes a wrapped secret_id and puts its token into the file. That such secret_ids log in is proven
@@ -60,20 +85,15 @@ impl Courier<'_> {
     ) -> Result<WrappedDelivery, ProvisionError> {
         let staged = self.stage()?;
         let login = self.log_in_with_sibling(role_id).await?;
-        let mark = Secret::random(MARK).expose().to_owned();
+        let made_mark = Secret::random(MARK).expose().to_owned();
         let mut metadata = self.marker.clone();
-        metadata.insert("delivery".into(), mark.clone().into());
+        metadata.insert(DELIVERY.into(), made_mark.clone().into());
         let made = self.vault.generate_wrapped_secret_id(&self.spec.name, &metadata, ttl).await;
         let token = made.map_err(self.on())?.token;
         let not_proven =
             |cause: &str| ProvisionError::not_proven(format!("AppRole {}", self.spec.name), cause);
         let ours = self.ours().await.map_err(self.on())?;
-        let marked = |info: &&SecretIdInfo| {
-            info.metadata
-                .as_ref()
-                .is_some_and(|of| of.get("delivery").and_then(|m| m.as_str()) == Some(&*mark))
-        };
-        let inside = ours.iter().find(marked);
+        let inside = ours.iter().find(|info| mark(info) == Some(&made_mark));
         let accessor =
             inside.ok_or_else(|| not_proven("Vault does not know the secret_id it has just wrapped"))?;
         let accessor = accessor.secret_id_accessor.clone();
@@ -127,4 +147,9 @@ impl Courier<'_> {
         }
         Ok((Outcome::changed("delivered wrapped, logged in with its like"), fresh.login))
     }
+}
+
+/// What tells one wrapped secret_id from another.
+fn mark(info: &SecretIdInfo) -> Option<&str> {
+    info.metadata.as_ref()?.get(DELIVERY)?.as_str()
 }

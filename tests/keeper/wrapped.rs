@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use vaultlab::Secret;
 use vaultlab::vault::{AppRolePair, Client};
 
-use crate::client::{kill, lab, live};
+use crate::client::{Counter, kill, lab, live, long};
 use crate::support::{TestLab, eventually, text};
 
 /// A wrapped delivery as an application sees it.
@@ -56,7 +56,9 @@ impl Reader<'_> {
 async fn a_wrapped_secret_id_is_delivered_again_once_it_was_taken() {
     let lab = lab("wrapped", "  - {name: app, policies: [p], deliver: {wrap_ttl: 10m}}\n");
     lab.ok(&["up", "--progress", "quiet"]);
+    lab.until_events("began", 1);
     let reader = Reader { lab: &lab, vault: lab.vault(), approle: "app" };
+    let counter = Counter::start(&lab, "app");
     let mut unwrapped: Vec<Secret> = Vec::new();
     for round in 0..4 {
         let token = reader.next().await;
@@ -69,22 +71,29 @@ async fn a_wrapped_secret_id_is_delivered_again_once_it_was_taken() {
         reader.log_in(secret_id.clone()).await.expect("a login with what was unwrapped");
         reader.next().await;
         reader.log_in(secret_id.clone()).await.expect("it stays good for who has it");
-        assert!(live(&lab.as_keeper(), "app").await.expect("a count") <= 3);
         unwrapped.push(secret_id);
     }
-    eventually("only the last one and the one in the file live", Duration::from_secs(20), || {
-        lab.keeper_events("secret_id_destroyed").len() >= 3
-    });
-    assert_eq!(live(&lab.as_keeper(), "app").await.expect("a count"), 2);
-    reader.log_in(unwrapped[0].clone()).await.expect_err("it was destroyed");
+    assert_eq!(
+        live(&lab.as_keeper(), "app").await.expect("a count"),
+        2,
+        "the last one and the one in the file"
+    );
+    for taken in &unwrapped[..3] {
+        reader.log_in(taken.clone()).await.expect_err("it was destroyed");
+    }
     reader.log_in(unwrapped[3].clone()).await.expect("the last one");
     // The first may have been taken before the keeper looked for the first time.
     let events = lab.keeper_events("secret_id_delivered");
     assert_eq!(events.len(), 4);
     assert!(events[1..].iter().all(|event| event["reason"] == "it was unwrapped"), "{events:?}");
 
-    // A new keeper leaves what is good.
+    // Taken away and not used: whoever has read it can still unwrap it.
     let token = reader.next().await;
+    std::fs::remove_file(lab.delivered("app", "secret_id")).expect("remove");
+    assert!(reader.next().await == token, "the same is put back");
+    assert!(tokio::task::spawn_blocking(|| counter.end()).await.expect("a count") <= 2);
+
+    // A new keeper leaves what is good.
     kill(lab.keeper_pid().expect("a keeper"), Signal::SIGKILL);
     lab.ok(&["up", "--progress", "quiet"]);
     lab.until_events("began", 2);
@@ -105,6 +114,7 @@ async fn a_wrapping_token_is_replaced_before_it_ends() {
     let lab = lab("wrapped-old", "  - {name: app, policies: [p], deliver: {wrap_ttl: 4s}}\n");
     lab.ok(&["up", "--progress", "quiet"]);
     let reader = Reader { lab: &lab, vault: lab.vault(), approle: "app" };
+    let counter = Counter::start(&lab, "app");
     let mut asked = 0;
     while lab.keeper_events("secret_id_delivered").len() < 4 {
         let token = reader.token().expect("the file is there");
@@ -113,7 +123,105 @@ async fn a_wrapping_token_is_replaced_before_it_ends() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(asked > 50, "{asked}");
-    assert!(live(&lab.as_keeper(), "app").await.expect("a count") <= 3);
+    assert!(tokio::task::spawn_blocking(|| counter.end()).await.expect("a count") <= 2);
+    // Who read it just before it was replaced, and used it then, logs in for as long as he likes.
+    let before = reader.next().await;
+    while reader.token().expect("the file is there") == before {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let late = reader.vault.unwrap_secret_id(&before).await.expect("it may still be unwrapped").secret_id;
+    let count = lab.keeper_events("secret_id_delivered").len();
+    while lab.keeper_events("secret_id_delivered").len() < count + 3 {
+        reader.log_in(late.clone()).await.expect("a login");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An application logs in all the time with what it took, and takes the next one now and then: with a
+/// token that it has just read, whose time may be over before it is unwrapped.
+#[tokio::test]
+async fn who_has_taken_one_is_never_refused_while_others_grow_old_and_keepers_die() {
+    let lab = lab("wrapped-use", "  - {name: app, policies: [p], deliver: {wrap_ttl: 4s}}\n");
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.until_events("began", 1);
+    let reader = Reader { lab: &lab, vault: lab.vault(), approle: "app" };
+    let first = reader.next().await;
+    let mut own = reader.vault.unwrap_secret_id(&first).await.expect("it is wrapped").secret_id;
+    let began = Instant::now();
+    let seconds = if long() { 300 } else { 30 };
+    let (mut logins, mut count, mut late, mut most) = (0, 1, 0, 0);
+    let mut next_take = Duration::from_secs(5);
+    let mut next_death = Duration::from_secs(seconds / 2);
+    let (vault, mut keepers) = (lab.as_keeper(), Vec::new());
+    while began.elapsed() < Duration::from_secs(seconds) {
+        reader.log_in(own.clone()).await.unwrap_or_else(|e| panic!("login {logins}, of the {count}th: {e}"));
+        logins += 1;
+        if keepers.is_empty() {
+            most = most.max(live(&vault, "app").await.expect("a count"));
+        }
+        if began.elapsed() > next_take {
+            next_take = began.elapsed() + Duration::from_millis(4700);
+            if let Some(token) = reader.token() {
+                tokio::time::sleep(Duration::from_millis(logins % 7)).await;
+                // What was replaced in between is read again.
+                match reader.vault.unwrap_secret_id(&token).await {
+                    Ok(fresh) => (own, count) = (fresh.secret_id, count + 1),
+                    Err(_) => late += 1,
+                }
+            }
+        }
+        if began.elapsed() > next_death {
+            next_death = began.elapsed() + Duration::from_millis(6100);
+            let pid = lab.keeper_pid().expect("a keeper");
+            kill(pid, Signal::SIGKILL);
+            keepers.push(lab.command(&["supervise", "--progress", "quiet"]).spawn().expect("the program"));
+            eventually("it is kept", Duration::from_secs(20), || lab.keeper_pid() != Some(pid));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!(
+        "{logins} logins with {count} secret_ids, {late} tokens were late, {} keepers killed, {most} lived at most",
+        keepers.len()
+    );
+    assert!(count > 3 && logins > 100 && most <= 2, "{count} {logins} {most}");
+    let events = lab.keeper_events("secret_id_delivered");
+    for reason in ["it was unwrapped", "the end of its wrapping token was near"] {
+        assert!(events.iter().any(|event| event["reason"] == reason), "{reason}: {events:?}");
+    }
+    // Whatever the killed ones left is gone once the next one is count.
+    let token = reader.next().await;
+    reader.vault.unwrap_secret_id(&token).await.expect("it is wrapped");
+    reader.next().await;
+    assert_eq!(live(&vault, "app").await.expect("a count"), 2);
+    lab.ok(&["down", "--progress", "quiet"]);
+    for mut keeper in keepers {
+        keeper.wait().expect("wait");
+    }
+}
+
+/// Vault was away for longer than a token lives: nobody can tell whether it was used.
+#[tokio::test]
+async fn a_token_that_ends_unseen_disturbs_nobody() {
+    let lab = lab("wrapped-away", "  - {name: app, policies: [p], deliver: {wrap_ttl: 4s}}\n");
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.until_events("began", 1);
+    let reader = Reader { lab: &lab, vault: lab.vault(), approle: "app" };
+    let token = reader.next().await;
+    let own = reader.vault.unwrap_secret_id(&token).await.expect("it is wrapped").secret_id;
+    let unseen = reader.next().await;
+    kill(lab.vault_pid(), Signal::SIGSTOP);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    kill(lab.vault_pid(), Signal::SIGCONT);
+    assert!(reader.next().await != unseen);
+    for _ in 0..50 {
+        reader.log_in(own.clone()).await.expect("it is in use");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let token = reader.next().await;
+    reader.vault.unwrap_secret_id(&token).await.expect("it is wrapped");
+    reader.next().await;
+    assert_eq!(live(&lab.as_keeper(), "app").await.expect("a count"), 2);
+    reader.log_in(own).await.expect_err("it was replaced");
 }
 
 #[test]
