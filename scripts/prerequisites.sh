@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the database servers a lab without containers needs, where they are missing; with
-# VAULTLAB_REQUIRE_DOCKER=1 also what the tests with containers need.
+# VAULTLAB_REQUIRE_DOCKER=1 also what the tests with containers need, and with
+# VAULTLAB_REQUIRE_FAKETIME=1 what those of a clock that is set do.
 # Debian and its kin, as root or through sudo; elsewhere it says what to install.
 set -eu
 
@@ -20,6 +21,9 @@ have postgres || missing="$missing postgresql"
 have mariadbd mysqld || missing="$missing mariadb-server"
 # A registry to pull from, for the tests that CI requires.
 [ -z "${VAULTLAB_REQUIRE_DOCKER:-}" ] || have docker-registry || missing="$missing docker-registry"
+# A clock that can be set, for the tests of that.
+[ -z "${VAULTLAB_REQUIRE_FAKETIME:-}" ] || ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ||
+    missing="$missing libfaketime"
 # Crates that build C need a compiler.
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || exit 0

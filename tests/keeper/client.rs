@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vaultlab::Secret;
@@ -17,14 +17,16 @@ pub fn long() -> bool {
     std::env::var_os("VAULTLAB_LONG_TESTS").is_some()
 }
 
-/// A lab without databases whose AppRoles are as given: lines of `approles`.
+/// A lab without databases whose AppRoles are as given: lines of `approles`. Its Vault is the one that
+/// `VAULTLAB_VAULT_BIN` names, if it names one.
 pub fn lab(name: &str, approles: &str) -> TestLab {
     let folder = std::env::var_os("VAULTLAB_LONG_TESTS").map(PathBuf::from).filter(|path| path.is_dir());
     let lab = folder.map_or_else(|| TestLab::new(name), |home| TestLab::in_home(name, &home));
+    let flavour = std::env::var_os("VAULTLAB_VAULT_BIN").map_or("embedded", |_| "auto");
     lab.write(
         "vaultlab.yaml",
         &format!(
-            "apiVersion: vaultlab/v1\nvault: {{flavour: embedded, key_shares: 3, key_threshold: 2}}\n\
+            "apiVersion: vaultlab/v1\nvault: {{flavour: {flavour}, key_shares: 3, key_threshold: 2}}\n\
              policies:\n  - name: p\n    hcl: 'path \"secret/*\" {{ capabilities = [\"read\"] }}'\n\
              approles:\n{approles}"
         ),
@@ -110,11 +112,28 @@ pub struct Seen {
     pub torn: Vec<String>,
     /// There was no file.
     pub absent: usize,
+    /// Since when every login was refused, if the last one was.
+    refused_since: Option<Instant>,
+    /// For how long at a stretch no login worked.
+    pub longest_refusal: Duration,
+}
+
+impl Seen {
+    /// Every login was let in.
+    pub fn assert_never_refused(&self) {
+        let (refused, first) = (self.refused.len(), self.refused.first());
+        assert!(refused == 0, "{} logins, {refused} refused, the first: {first:?}", self.logins);
+        assert!(self.torn.is_empty() && self.absent == 0 && self.logins > 20, "{self:?}");
+    }
 }
 
 impl Application {
     pub fn start(lab: &TestLab, approle: &str, pause: Duration) -> Self {
-        let files = ["role_id", "secret_id"].map(|file| lab.delivered(approle, file));
+        Self::reading(lab, ["role_id", "secret_id"].map(|file| lab.delivered(approle, file)), pause)
+    }
+
+    /// With the pair in these files.
+    pub fn reading(lab: &TestLab, files: [PathBuf; 2], pause: Duration) -> Self {
         let vault = lab.vault();
         let stop = Arc::new(AtomicBool::new(false));
         let ended = stop.clone();
@@ -155,9 +174,17 @@ pub async fn log_in(vault: &Client, files: &[PathBuf; 2], seen: &mut Seen) {
     let pair = AppRolePair { role_id: Secret::new(role_id), secret_id: Secret::new(secret_id) };
     match vault.login_approle(&pair).await {
         // Its token ends by itself.
-        Ok(_) => seen.logins += 1,
+        Ok(_) => {
+            seen.logins += 1;
+            if let Some(since) = seen.refused_since.take() {
+                seen.longest_refusal = seen.longest_refusal.max(since.elapsed());
+            }
+        }
         Err(VaultError::Refused { status: 503, .. } | VaultError::Unreachable { .. }) => seen.away += 1,
-        Err(error) => seen.refused.push(error.to_string()),
+        Err(error) => {
+            seen.refused_since.get_or_insert_with(Instant::now);
+            seen.refused.push(error.to_string());
+        }
     }
 }
 
@@ -166,7 +193,7 @@ pub async fn live(vault: &Client, approle: &str) -> Result<usize, VaultError> {
     Ok(vault.secret_id_accessors(approle).await?.len())
 }
 
-/// Counts the live secret_ids again and again; gives the most there were.
+/// Counts the live secret_ids again and again.
 pub struct Counter {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<(usize, usize)>>,
@@ -174,16 +201,23 @@ pub struct Counter {
 
 impl Counter {
     pub fn start(lab: &TestLab, approle: &str) -> Self {
-        let (vault, approle) = (lab.as_keeper(), approle.to_owned());
+        Self::of(lab, vec![approle.to_owned()])
+    }
+
+    /// Of each of these AppRoles.
+    pub fn of(lab: &TestLab, approles: Vec<String>) -> Self {
+        let vault = lab.as_keeper();
         let stop = Arc::new(AtomicBool::new(false));
         let ended = stop.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
             let (mut most, mut asked) = (0, 0);
             while !ended.load(Ordering::Relaxed) {
-                if let Ok(count) = runtime.block_on(live(&vault, &approle)) {
-                    most = most.max(count);
-                    asked += 1;
+                for approle in &approles {
+                    if let Ok(count) = runtime.block_on(live(&vault, approle)) {
+                        most = most.max(count);
+                        asked += 1;
+                    }
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -192,7 +226,7 @@ impl Counter {
         Self { stop, thread: Some(thread) }
     }
 
-    /// The most there were at a time.
+    /// The most that an AppRole had at a time.
     pub fn end(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         let (most, asked) = self.thread.take().expect("a thread").join().expect("the counter");

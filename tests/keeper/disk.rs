@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use crate::client::Application;
 use crate::support::{TestLab, eventually};
 
 /// A small file system of its own; needs root, and the right to mount.
@@ -42,6 +43,8 @@ fn on_a_full_disk_the_old_one_stays_and_the_failure_is_told() {
     lab.ok(&["up", "--progress", "quiet"]);
     let file = folder.join("secret_id");
     let before = std::fs::read(&file).expect("a secret_id");
+    let files = ["role_id", "secret_id"].map(|file| folder.join(file));
+    let application = Application::reading(&lab, files, Duration::from_millis(50));
     // Whatever is free.
     let filler = folder.join("filler");
     let _ = std::fs::write(&filler, vec![0_u8; 100 * 1024]);
@@ -63,6 +66,7 @@ fn on_a_full_disk_the_old_one_stays_and_the_failure_is_told() {
     eventually("status tells that too", Duration::from_secs(20), || {
         !lab.ok(&["status"]).contains("No space left on device")
     });
+    application.end().assert_never_refused();
     let left: Vec<_> =
         std::fs::read_dir(&folder).expect("the folder").flatten().map(|e| e.file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");

@@ -7,6 +7,7 @@ mod support;
 mod access;
 mod break_glass;
 mod client;
+mod clock;
 mod disk;
 mod docker;
 mod faults;

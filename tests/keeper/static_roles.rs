@@ -244,3 +244,38 @@ fn a_password_that_was_changed_behind_vaults_back_is_replaced() {
     lab.ok(&["down", "--progress", "quiet"]);
     keeper.wait().expect("wait");
 }
+
+/// Vault tells nobody that it cannot rotate.
+#[test]
+fn a_rotation_that_vault_cannot_do_is_told_until_it_can() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("static-overdue");
+    lab.write("vaultlab.yaml", &lab_file(PG_GRANTS, "5s"));
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.until_events("static_role_rotated", 1);
+    lab.as_superuser("pg", "app", "ALTER ROLE vault NOLOGIN");
+    let connections = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'vault'";
+    lab.as_superuser("pg", "app", connections);
+    let last = lab.json(&["creds", "pg-batch"]);
+    eventually("it is told", Duration::from_secs(120), || {
+        let failures = lab.keeper_events("static_role_failed");
+        failures.iter().any(|event| event["error"].as_str().is_some_and(|e| e.contains("it is overdue")))
+    });
+    eventually("status tells it", Duration::from_secs(20), || {
+        let told = lab.json(&["status"])["keeper"]["static_roles"]["pg-batch"]["error"].to_string();
+        told.contains("it is overdue") && lab.ok(&["status"]).contains("it is overdue")
+    });
+    assert!(lab.ok(&["events"]).contains("it is overdue"));
+    assert_eq!(lab.json(&["creds", "pg-batch"])["password"], last["password"], "nothing was rotated");
+    assert!(psql(&last["url"], "SELECT 1").0, "it is as good as before");
+
+    let rotated = lab.keeper_events("static_role_rotated").len();
+    lab.as_superuser("pg", "app", "ALTER ROLE vault LOGIN");
+    lab.until_events("static_role_rotated", rotated + 1);
+    assert!(!psql(&last["url"], "SELECT 1").0);
+    eventually("status tells that, too", Duration::from_secs(20), || {
+        lab.json(&["status"])["keeper"]["static_roles"]["pg-batch"]["error"].is_null()
+    });
+}
