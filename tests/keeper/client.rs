@@ -22,11 +22,13 @@ pub fn long() -> bool {
 pub fn lab(name: &str, approles: &str) -> TestLab {
     let folder = std::env::var_os("VAULTLAB_LONG_TESTS").map(PathBuf::from).filter(|path| path.is_dir());
     let lab = folder.map_or_else(|| TestLab::new(name), |home| TestLab::in_home(name, &home));
-    let flavour = std::env::var_os("VAULTLAB_VAULT_BIN").map_or("embedded", |_| "auto");
+    let named = std::env::var_os("VAULTLAB_VAULT_BIN").is_some();
+    // The only storage that all of them have.
+    let vault = if named { "storage: raft" } else { "flavour: embedded" };
     lab.write(
         "vaultlab.yaml",
         &format!(
-            "apiVersion: vaultlab/v1\nvault: {{flavour: {flavour}, key_shares: 3, key_threshold: 2}}\n\
+            "apiVersion: vaultlab/v1\nvault: {{{vault}, key_shares: 3, key_threshold: 2}}\n\
              policies:\n  - name: p\n    hcl: 'path \"secret/*\" {{ capabilities = [\"read\"] }}'\n\
              approles:\n{approles}"
         ),

@@ -93,8 +93,9 @@ fn the_keeper_is_killed_at_every_step_of_a_turnover() {
     survives(&lab, || {
         let vault = lab.as_keeper();
         let file = lab.delivered("app", "secret_id");
-        let now =
-            || (runtime.block_on(live(&vault, "app")).expect("Vault"), std::fs::read(&file).expect("it"));
+        // Vault may fail to list while one is destroyed.
+        let count = || runtime.block_on(live(&vault, "app")).unwrap_or_default();
+        let now = || (count(), std::fs::read(&file).expect("it"));
         let wanted = if long() { 5 } else { 1 };
         for round in 0..60 * wanted {
             let Some(step) = (0..STEPS.len()).map(|n| (n + round) % STEPS.len()).find(|n| hits[*n] < wanted)

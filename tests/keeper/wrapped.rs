@@ -156,8 +156,9 @@ async fn who_has_taken_one_is_never_refused_while_others_grow_old_and_keepers_di
     while began.elapsed() < Duration::from_secs(seconds) {
         reader.log_in(own.clone()).await.unwrap_or_else(|e| panic!("login {logins}, of the {count}th: {e}"));
         logins += 1;
+        // Vault may fail to list while one is destroyed.
         if keepers.is_empty() {
-            most = most.max(live(&vault, "app").await.expect("a count"));
+            most = most.max(live(&vault, "app").await.unwrap_or_default());
         }
         if began.elapsed() > next_take {
             next_take = began.elapsed() + Duration::from_millis(4700);
@@ -183,7 +184,7 @@ async fn who_has_taken_one_is_never_refused_while_others_grow_old_and_keepers_di
         "{logins} logins with {count} secret_ids, {late} tokens were late, {} keepers killed, {most} lived at most",
         keepers.len()
     );
-    assert!(count > 3 && logins > 100 && most <= 2, "{count} {logins} {most}");
+    assert!(count > 3 && logins > 100 && most == 2, "{count} {logins} {most}");
     let events = lab.keeper_events("secret_id_delivered");
     for reason in ["it was unwrapped", "the end of its wrapping token was near"] {
         assert!(events.iter().any(|event| event["reason"] == reason), "{reason}: {events:?}");
