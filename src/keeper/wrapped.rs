@@ -5,8 +5,8 @@
 //! last, and what is in the file or, where nothing was taken yet, what it replaced a moment ago. While one is
 //! in use, what is in the file is withdrawn before its successor is made, and a token that was read but not
 //! unwrapped by then is refused, as one that another reader used is: the file is to be read again. A third
-//! one lives only where nobody can tell who has which, until the next one is taken: after a crash, or where
-//! a token ended unseen because Vault was away or its clock was set.
+//! one lives only where nobody can tell who has which, until the next one is taken: after a crash or a failure
+//! half-way, or where a token ended unseen because Vault was away or its clock was set.
 
 use std::time::Duration;
 

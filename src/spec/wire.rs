@@ -262,8 +262,9 @@ mappings! {
         /// root, and files outside of the lab's state folder. Default: whoever runs `up`.
         owner: Option<At<String>>,
         /// Response wrapping: the file holds a wrapping token that lives so long and can be unwrapped once,
-        /// for a secret_id. The lab's keeper replaces it when it was unwrapped, and before it ends. For a
-        /// Vault Agent with `secret_id_response_wrapping_path`.
+        /// for a secret_id. The lab's keeper replaces it when it was unwrapped, and before it ends. What was
+        /// unwrapped is good until the next one is: for one application. For a Vault Agent with
+        /// `secret_id_response_wrapping_path`.
         wrap_ttl: Option<At<Ttl>>,
     }
 
