@@ -27,6 +27,7 @@ pub(super) async fn look(services: &[Service]) -> Way {
     let usable = checks.iter().all(|check| check.level < super::Level::Fail);
     checks.push(Check::ok("cgroups", format!("{}, {}", facts.cgroups, memory_lock())));
     checks.extend(memory(&facts));
+    checks.extend(names(&engine, &facts));
     // A folder of that name on this machine is the engine's only when the engine is here.
     if let Some(folder) = facts.data_folder.as_ref().filter(|folder| engine.is_local() && folder.exists()) {
         checks.push(disk("engine's disk", folder, &facts.storage_driver));
@@ -35,7 +36,13 @@ pub(super) async fn look(services: &[Service]) -> Way {
     let (mut now, mut later) = (Vec::new(), Vec::new());
     for (service, state) in services.iter().zip(states) {
         now.push(usable && matches!(state, Ok(ImageState::Present { .. })));
-        later.push(usable && matches!(state, Ok(ImageState::Present { .. } | ImageState::Pullable { .. })));
+        later.push(
+            usable
+                && matches!(
+                    state,
+                    Ok(ImageState::Present { .. } | ImageState::Pullable { .. } | ImageState::Unasked { .. })
+                ),
+        );
         checks.push(image(service, state));
     }
     Way { checks, now, later }
@@ -88,6 +95,30 @@ fn memory(facts: &EngineFacts) -> Option<Check> {
     Some(Check::warn("engine's memory", found, "give the engine's machine 1 GiB or more"))
 }
 
+/// Podman's containers know each other by name only with a program beside it.
+fn names(engine: &Engine, facts: &EngineFacts) -> Option<Check> {
+    const PLACES: &[&str] = &[
+        "/usr/lib/podman/aardvark-dns",
+        "/usr/libexec/podman/aardvark-dns",
+        "/usr/local/lib/podman/aardvark-dns",
+        "/usr/local/libexec/podman/aardvark-dns",
+        "/usr/lib/cni/dnsname",
+        "/usr/libexec/cni/dnsname",
+        "/opt/cni/bin/dnsname",
+    ];
+    // Of a machine that only looks like this one, such as Podman's own, nothing can be told.
+    let looks = facts.is_podman && engine.is_local() && std::path::Path::new("/usr/bin/podman").exists();
+    if !looks || PLACES.iter().any(|place| std::path::Path::new(place).exists()) {
+        return None;
+    }
+    let found = "there is no aardvark-dns: Vault cannot find databases in containers by their names";
+    Some(Check::warn(
+        "engine's names",
+        found,
+        "install netavark and aardvark-dns, then `podman system reset`",
+    ))
+}
+
 fn image(service: &Service, state: Result<ImageState, DockerError>) -> Check {
     let name = format!("image of {}", service.name());
     match state {
@@ -101,6 +132,11 @@ fn image(service: &Service, state: Result<ImageState, DockerError>) -> Check {
             name,
             format!("{image} is not here yet; its registry has it"),
             format!("`docker pull {image}`, or `vaultlab up --runtime docker`, which pulls it"),
+        ),
+        Ok(ImageState::Unasked { image }) => Check::warn(
+            name,
+            format!("{image} is not here; whether its registry has it, Podman does not tell"),
+            format!("`podman pull {image}`, or `vaultlab up --runtime docker`, which pulls it"),
         ),
         Ok(ImageState::Missing { image, cause, hint }) => {
             let cause = if cause.is_empty() {

@@ -1,10 +1,9 @@
-//! Tar archives that carry files into and out of a container.
+//! Tar archives that carry files into a container, and out of it.
 
 use std::io::{Read, Result, Write};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-/// Every part of an archive is filled up to a multiple of this, in bytes.
-const BLOCK: u64 = 512;
+use tar::EntryType;
 
 /// An archive of text files with absolute paths, readable by all in the container: it belongs to one
 /// service alone. `None` for no files.
@@ -22,24 +21,43 @@ pub(super) fn of<'a>(files: impl Iterator<Item = (&'a str, &'a str)>) -> Result<
     Ok(if empty { None } else { Some(bytes) })
 }
 
-/// Copies an archive without the files that `unwanted` names; what stays is copied to the letter.
-pub(super) fn without(
+/// Writes an archive anew, without the files that are `unwanted`, whose entries are all below `folder`, as
+/// Docker gives them. Podman leaves out the folder's own name while the container's processes are frozen.
+pub(super) fn below(
+    folder: &str,
     unwanted: impl Fn(&Path) -> bool,
-    archive: impl Read,
-    mut to: impl Write,
+    from: impl Read,
+    to: impl Write,
 ) -> Result<()> {
-    for entry in tar::Archive::new(archive).entries()?.raw(true) {
-        let mut entry = entry?;
-        if unwanted(&entry.path()?) {
+    let mut archive = tar::Archive::new(from);
+    let mut built = tar::Builder::new(to);
+    for entry in archive.entries()? {
+        let entry = entry?;
+        let mut header = entry.header().clone();
+        let path = place(folder, &entry.path()?);
+        if unwanted(&path) {
             continue;
         }
-        to.write_all(entry.header().as_bytes())?;
-        let length = std::io::copy(&mut entry, &mut to)?;
-        std::io::copy(&mut std::io::repeat(0).take(length.next_multiple_of(BLOCK) - length), &mut to)?;
+        match header.entry_type() {
+            EntryType::Symlink | EntryType::Link => {
+                let Some(target) = entry.link_name()?.map(std::borrow::Cow::into_owned) else { continue };
+                let hard = header.entry_type() == EntryType::Link;
+                let target = if hard { place(folder, &target) } else { target };
+                built.append_link(&mut header, path, target)?;
+            }
+            EntryType::Directory | EntryType::Regular | EntryType::Continuous => {
+                built.append_data(&mut header, path, entry)?;
+            }
+            // A server makes its sockets and pipes anew.
+            _ => {}
+        }
     }
-    // Two empty blocks are the end.
-    std::io::copy(&mut std::io::repeat(0).take(2 * BLOCK), &mut to)?;
-    to.flush()
+    built.into_inner()?.flush()
+}
+
+fn place(folder: &str, path: &Path) -> PathBuf {
+    let parts: PathBuf = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    if parts.starts_with(folder) { parts } else { Path::new(folder).join(parts) }
 }
 
 #[cfg(test)]
@@ -47,13 +65,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_wanted_is_left_out_and_the_rest_is_as_it_was() {
-        let long = format!("data/{}", "x".repeat(150));
-        let files = [("data/ibtmp1", "gone"), ("data/kept", "kept"), (long.as_str(), "a long name")];
-        let archive = of(files.into_iter()).unwrap().unwrap();
-        let mut kept = Vec::new();
-        without(|path| path == Path::new("data/ibtmp1"), archive.as_slice(), &mut kept).unwrap();
-        assert_eq!(kept, of(files[1..].iter().copied()).unwrap().unwrap());
-        without(|_| false, &archive[..600], Vec::new()).unwrap_err();
+    fn an_archive_is_put_below_a_folder_whichever_way_the_engine_names_it() {
+        for root in ["data/", "/"] {
+            let mut archive = tar::Builder::new(Vec::new());
+            for (name, kind, text) in [
+                ("", EntryType::Directory, ""),
+                ("base", EntryType::Directory, ""),
+                ("base/1", EntryType::Regular, "one"),
+                ("mysql.sock", EntryType::Symlink, "/run/x"),
+                ("pipe", EntryType::Fifo, ""),
+                ("ibtmp1", EntryType::Regular, "made anew"),
+            ] {
+                let mut header = tar::Header::new_gnu();
+                // As Podman writes it: the library itself refuses an absolute path.
+                let path = format!("{root}{name}");
+                header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+                header.set_entry_type(kind);
+                header.set_mode(0o640);
+                if kind == EntryType::Symlink {
+                    header.set_link_name(text).unwrap();
+                } else {
+                    header.set_size(text.len() as u64);
+                }
+                header.set_cksum();
+                archive
+                    .append(&header, if kind == EntryType::Symlink { "" } else { text }.as_bytes())
+                    .unwrap();
+            }
+            let mut built = Vec::new();
+            let archive = archive.into_inner().unwrap();
+            below("data", |path| path == Path::new("data/ibtmp1"), archive.as_slice(), &mut built).unwrap();
+            let mut built = tar::Archive::new(built.as_slice());
+            let found: Vec<_> = built
+                .entries()
+                .unwrap()
+                .map(|entry| {
+                    let mut entry = entry.unwrap();
+                    let mut text = String::new();
+                    entry.read_to_string(&mut text).unwrap();
+                    let link = entry.link_name().unwrap().map(|link| link.display().to_string());
+                    assert_eq!(entry.header().mode().unwrap(), 0o640);
+                    (entry.path().unwrap().display().to_string(), link.unwrap_or(text))
+                })
+                .collect();
+            let found: Vec<_> =
+                found.iter().map(|(path, text)| (path.trim_end_matches('/'), text.as_str())).collect();
+            let wanted =
+                [("data", ""), ("data/base", ""), ("data/base/1", "one"), ("data/mysql.sock", "/run/x")];
+            assert_eq!(found, wanted, "{root}");
+        }
     }
 }

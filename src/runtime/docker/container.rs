@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
-use super::names::{KIND, Labels, Names, SPEC_HASH, digest};
+use super::names::{KIND, Labels, Names, SPEC_HASH, digest, has_all};
 use super::{BUSY_INTERVAL, BUSY_PATIENCE};
 use crate::service::ServiceKind;
 
@@ -160,11 +160,13 @@ fn exit(code: i64) -> String {
 impl Engine {
     /// The container of a lab's service.
     pub(super) async fn find(&self, names: &Names, service: &str) -> Result<Option<Container>, DockerError> {
-        let options =
-            ListContainersOptionsBuilder::new().all(true).filters(&names.filters(Some(service))).build();
+        let filters = names.filters(Some(service));
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let found = self.docker.list_containers(Some(options)).await;
         let found = found.map_err(DockerError::operation(format!("look for the container of {service}")))?;
-        match found.into_iter().find_map(|container| container.id) {
+        let ours = |labels: Option<&Labels>| labels.is_some_and(|labels| has_all(labels, &filters));
+        let mut found = found.into_iter().filter(|container| ours(container.labels.as_ref()));
+        match found.find_map(|container| container.id) {
             Some(id) => self.inspect(&id).await,
             None => Ok(None),
         }
@@ -277,9 +279,14 @@ impl Engine {
 
     /// The program of a container's first process, as in `postgres`; `None` when the engine cannot tell.
     pub(super) async fn main_program(&self, container: &Container) -> Option<String> {
-        let options = bollard::query_parameters::TopOptionsBuilder::new().ps_args("-eo pid,comm").build();
+        // Podman looks from inside, and for what begins with a dash it needs a `ps` in the image.
+        let (columns, pid) = if self.is_podman().await {
+            ("pid,comm", "1".to_owned())
+        } else {
+            ("-eo pid,comm", container.pid?.to_string())
+        };
+        let options = bollard::query_parameters::TopOptionsBuilder::new().ps_args(columns).build();
         let top = self.docker.top_processes(&container.id, Some(options)).await.ok()?;
-        let pid = container.pid?.to_string();
         let processes = top.processes?;
         processes.into_iter().find(|process| process.first() == Some(&pid))?.into_iter().nth(1)
     }

@@ -1,11 +1,15 @@
 //! The connection to a container engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::models::SystemVersion;
 use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio::sync::OnceCell;
 
 use super::context::{DockerEnvironment, EngineAddress};
 use super::error::{DockerError, explain};
+use super::ssh::{Gate, SshTarget};
 
 /// How long an engine may take to answer its first question.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -18,6 +22,11 @@ const ANSWER: u64 = 120;
 pub struct Engine {
     pub(super) docker: Docker,
     address: EngineAddress,
+    is_local: bool,
+    /// Whether it is Podman, once that was asked.
+    is_podman: Arc<OnceCell<bool>>,
+    /// What leads to it over ssh, for as long as it is spoken to.
+    _gate: Option<Arc<Gate>>,
 }
 
 impl Engine {
@@ -35,21 +44,29 @@ impl Engine {
             hint: hint(&address.host, &cause),
             cause,
         };
-        if has_ssh_port(&address.host) {
-            return Err(DockerError::Unreachable {
-                host: format!("{} ({})", address.host, address.origin),
-                cause: "a port in an ssh address is not understood".into(),
-                hint: "write `Host NAME` with HostName, User and Port into ~/.ssh/config and use ssh://NAME, or choose `--runtime process`",
-            });
-        }
-        let docker = open(&address).map_err(|e| unreachable(explain(&e)))?;
+        let target = match address.host.strip_prefix("ssh://").map(SshTarget::parse) {
+            Some(parsed) => Some(parsed.map_err(|cause| unreachable(cause.into()))?),
+            None => None,
+        };
+        let gate = target.as_ref().map(Gate::open).transpose().map_err(|e| unreachable(e.to_string()))?;
+        let docker = open(&address, gate.as_ref()).map_err(|e| unreachable(explain(&e)))?;
         // Older engines refuse a client that asks for a newer version of the API.
-        let docker = match tokio::time::timeout(FIRST_ANSWER, docker.negotiate_version()).await {
-            Ok(answer) => answer.map_err(|e| unreachable(explain(&e)))?,
-            Err(_) => {
-                return Err(unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs())));
+        let docker = async {
+            match tokio::time::timeout(FIRST_ANSWER, docker.negotiate_version()).await {
+                Ok(answer) => answer.map_err(|e| match gate.as_ref().map(Gate::said) {
+                    Some(said) if !said.is_empty() => unreachable(said),
+                    _ => unreachable(explain(&e)),
+                }),
+                Err(_) => Err(unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs()))),
             }
         };
+        let is_local = async {
+            Ok(match &target {
+                Some(target) => target.is_here().await,
+                None => is_loopback(&address.host),
+            })
+        };
+        let (docker, is_local) = tokio::try_join!(docker, is_local)?;
         // The engine reads this header as URL-safe base64; the library writes the other alphabet.
         let docker = docker.with_request_modifier(|mut request| {
             for name in ["x-registry-auth", "x-registry-config"] {
@@ -65,7 +82,8 @@ impl Engine {
             }
             request
         });
-        Ok(Self { docker, address })
+        let gate = gate.map(Arc::new);
+        Ok(Self { docker, address, is_local, is_podman: Arc::default(), _gate: gate })
     }
 
     /// Where it is, as in `unix:///var/run/docker.sock`.
@@ -83,29 +101,45 @@ impl Engine {
         self.docker.client_version().to_string()
     }
 
-    /// Whether its loopback interface is this machine's, as far as the address tells.
+    /// Whether its loopback interface is this machine's, as far as can be told.
     pub fn is_local(&self) -> bool {
-        let host = &self.address.host;
-        if host.starts_with("unix://") {
-            return true;
-        }
-        let authority = host.split("://").nth(1).unwrap_or_default();
-        let name = authority.rsplit('@').next().unwrap_or_default();
-        !host.starts_with("ssh://")
-            && ["127.0.0.1", "localhost", "[::1]"].iter().any(|local| {
-                name.strip_prefix(local).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-            })
+        self.is_local
+    }
+
+    /// Whether it is Podman, whose socket is like Docker's in most respects.
+    pub(super) async fn is_podman(&self) -> bool {
+        let ask = || async { self.docker.version().await.map(|version| podman(&version).is_some()) };
+        // What does not tell will fail in what it is asked next.
+        self.is_podman.get_or_try_init(ask).await.copied().unwrap_or(false)
     }
 }
 
-fn open(address: &EngineAddress) -> Result<Docker, bollard::errors::Error> {
+/// Podman's version, if it is Podman that told this.
+pub(super) fn podman(version: &SystemVersion) -> Option<&str> {
+    let components = version.components.as_deref().unwrap_or_default();
+    let podman = components.iter().find(|component| component.name.starts_with("Podman"));
+    podman.map(|component| component.version.as_str())
+}
+
+/// Whether an address is one of this machine's; of what comes over ssh that is asked.
+fn is_loopback(host: &str) -> bool {
+    if host.starts_with("unix://") {
+        return true;
+    }
+    let name = host.split("://").nth(1).unwrap_or_default();
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|local| {
+        name.strip_prefix(local).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    })
+}
+
+fn open(address: &EngineAddress, gate: Option<&Gate>) -> Result<Docker, bollard::errors::Error> {
     let host = address.host.as_str();
+    if let Some(gate) = gate {
+        return Docker::connect_with_unix(&gate.socket().to_string_lossy(), ANSWER, API_DEFAULT_VERSION);
+    }
     match &address.tls {
         Some(tls) => {
             Docker::connect_with_ssl(host, &tls.key, &tls.cert, &tls.ca, ANSWER, API_DEFAULT_VERSION)
-        }
-        None if host.starts_with("ssh://") => {
-            Docker::connect_with_ssh(host, ANSWER, API_DEFAULT_VERSION, None)
         }
         None if host.starts_with("unix://") => Docker::connect_with_unix(host, ANSWER, API_DEFAULT_VERSION),
         None if host.starts_with("tcp://") || host.starts_with("http://") => {
@@ -115,17 +149,11 @@ fn open(address: &EngineAddress) -> Result<Docker, bollard::errors::Error> {
     }
 }
 
-/// Whether an address is `ssh://…:PORT`. The library hands it to `ssh` as a host name.
-fn has_ssh_port(host: &str) -> bool {
-    let authority = host.strip_prefix("ssh://").unwrap_or_default().split('/').next().unwrap_or_default();
-    let name = authority.rsplit('@').next().unwrap_or_default();
-    // Behind the bracket of an IPv6 address, or anywhere.
-    name.rsplit(']').next().is_some_and(|rest| rest.contains(':'))
-}
-
 fn hint(host: &str, cause: &str) -> &'static str {
     let cause = cause.to_ascii_lowercase();
-    if cause.contains("permission denied") {
+    if host.starts_with("ssh://") {
+        "see that `ssh HOST docker version` works without asking anything (a key, a known host, Docker's client there), or choose `--runtime process`"
+    } else if cause.contains("permission denied") {
         "join the group docker (`sudo usermod -aG docker $USER`, then log in again), or choose `--runtime process`"
     } else if host.starts_with("unix://") {
         "start it (`sudo systemctl start docker`, or Docker Desktop), set DOCKER_HOST, or choose `--runtime process`"
@@ -150,7 +178,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let closed = format!("tcp://{}", listener.local_addr().unwrap());
         drop(listener);
-        for host in [socket.as_str(), closed.as_str(), "gopher://x", "ssh://me@127.0.0.1:2222"] {
+        for host in [socket.as_str(), closed.as_str(), "gopher://x", "ssh://me@far:x"] {
             let error = Engine::at(address(host)).await.unwrap_err();
             let DockerError::Unreachable { host: named, .. } = &error else { panic!("{error}") };
             assert!(named.starts_with(host) && error.to_string().contains("--runtime process"), "{error}");
@@ -159,18 +187,11 @@ mod tests {
 
     #[test]
     fn only_loopback_addresses_are_local() {
-        let local = |host: &str| {
-            let docker = Docker::connect_with_http("tcp://127.0.0.1:1", 1, API_DEFAULT_VERSION).unwrap();
-            Engine { docker, address: address(host) }.is_local()
-        };
-        assert!(
-            local("unix:///var/run/docker.sock") && local("tcp://127.0.0.1:2375") && local("tcp://localhost")
-        );
-        assert!(
-            has_ssh_port("ssh://me@[::1]:22") && !has_ssh_port("ssh://me@host") && !has_ssh_port("tcp://a:1")
-        );
-        assert!(
-            !local("tcp://localhost.example:1") && !local("tcp://docker:2375") && !local("ssh://127.0.0.1")
-        );
+        for local in
+            ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "tcp://localhost", "tcp://[::1]:1"]
+        {
+            assert!(is_loopback(local), "{local}");
+        }
+        assert!(!is_loopback("tcp://localhost.example:1") && !is_loopback("tcp://docker:2375"));
     }
 }

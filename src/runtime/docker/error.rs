@@ -103,7 +103,18 @@ impl DockerError {
 
     /// Whether it is there, or in that state, already.
     pub(super) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Operation { status: Some(409), .. })
+        // Podman's status for a name that is taken is 500.
+        matches!(self, Self::Operation { status: Some(409), .. }) || self.says("that name is already in use")
+    }
+
+    /// Whether containers keep a network from being removed.
+    pub(super) fn is_in_use(&self) -> bool {
+        // Docker: "has active endpoints".
+        matches!(self, Self::Operation { status: Some(403), .. }) || self.says("network is being used")
+    }
+
+    fn says(&self, words: &str) -> bool {
+        matches!(self, Self::Operation { cause, .. } if cause.contains(words))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::models::{SystemInfo, SystemVersion};
 
-use super::engine::Engine;
+use super::engine::{Engine, podman};
 use super::error::{DockerError, explain};
 use super::images::{self, Image};
 use super::reference::ImageRef;
@@ -22,6 +22,8 @@ const REGISTRY_ANSWER: Duration = Duration::from_secs(10);
 pub struct EngineFacts {
     /// As in `Docker Engine 20.10.24` or `Podman 4.3.1`.
     pub product: String,
+    /// Whether it is Podman.
+    pub is_podman: bool,
     /// The newest API it speaks, as in `1.41`.
     pub api_version: String,
     /// Whether that is at least [`OLDEST_API`].
@@ -54,6 +56,11 @@ pub enum ImageState {
     },
     /// It has none, but a registry does.
     Pullable {
+        /// The image that would be pulled.
+        image: String,
+    },
+    /// It has none, and cannot ask a registry without pulling.
+    Unasked {
         /// The image that would be pulled.
         image: String,
     },
@@ -97,6 +104,9 @@ impl Engine {
             return Ok(ImageState::Missing { image, cause: String::new(), hint });
         };
         let image = wanted.to_string();
+        if self.is_podman().await {
+            return Ok(ImageState::Unasked { image });
+        }
         Ok(match self.ask_registry(&wanted).await {
             Ok(()) => ImageState::Pullable { image },
             Err(cause) => {
@@ -121,11 +131,10 @@ impl Engine {
 }
 
 fn facts(version: SystemVersion, info: SystemInfo) -> EngineFacts {
-    let components = version.components.unwrap_or_default();
-    let podman = components.iter().find(|component| component.name.starts_with("Podman"));
-    let product = match podman {
-        Some(podman) => format!("Podman {}", podman.version),
-        None => format!("Docker Engine {}", version.version.unwrap_or_default()),
+    let is_podman = podman(&version).is_some();
+    let product = match podman(&version) {
+        Some(version) => format!("Podman {version}"),
+        None => format!("Docker Engine {}", version.version.as_deref().unwrap_or_default()),
     };
     let api_version = version.api_version.unwrap_or_default();
     let cgroup_version = info.cgroup_version.map(|version| format!(" v{version}")).unwrap_or_default();
@@ -133,6 +142,7 @@ fn facts(version: SystemVersion, info: SystemInfo) -> EngineFacts {
     let rootless = info.security_options.iter().flatten().any(|option| option.contains("rootless"));
     EngineFacts {
         product,
+        is_podman,
         new_enough: numbers(&api_version).is_some_and(|found| found >= OLDEST_API),
         api_version,
         platform: format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default()),

@@ -7,7 +7,7 @@ use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptions
 
 use super::engine::Engine;
 use super::error::DockerError;
-use super::names::{Filters, HOME, KIND, LAB, Labels, Names, SERVICE, home_id};
+use super::names::{Filters, HOME, KIND, LAB, Labels, Names, SERVICE, has_all, home_id};
 use crate::state::Home;
 
 /// A lab as an engine has it.
@@ -82,6 +82,6 @@ impl Engine {
         });
         let volumes =
             volumes.into_iter().flatten().map(|volume| Thing { labels: volume.labels, running: false });
-        Ok(containers.chain(volumes).collect())
+        Ok(containers.chain(volumes).filter(|thing| has_all(&thing.labels, filters)).collect())
     }
 }

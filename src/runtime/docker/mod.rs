@@ -20,6 +20,7 @@ mod network;
 mod prune;
 mod pull;
 mod reference;
+mod ssh;
 mod start;
 mod template;
 mod vault;

@@ -25,6 +25,15 @@ pub(super) const MADE_FROM: &str = "dev.vaultlab.made-from";
 pub(super) type Filters = HashMap<&'static str, Vec<String>>;
 pub(super) type Labels = HashMap<String, String>;
 
+/// Whether labels are all that a filter asks for. Engines are asked with the filter, and what they give is
+/// looked at again: Podman gives volumes and images that have any one of several labels.
+pub(super) fn has_all(labels: &Labels, filters: &Filters) -> bool {
+    filters.get("label").into_iter().flatten().all(|wanted| match wanted.split_once('=') {
+        Some((label, value)) => labels.get(label).is_some_and(|found| found == value),
+        None => labels.contains_key(wanted),
+    })
+}
+
 /// The names of one lab's things.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
@@ -100,6 +109,17 @@ mod tests {
         assert!(filters["label"].contains(&"dev.vaultlab.lab=notes".to_owned()));
         assert!(filters["label"].contains(&"dev.vaultlab.service=db".to_owned()));
         assert_eq!(filters["label"].len(), 3);
+    }
+
+    #[test]
+    fn a_filter_asks_for_all_of_its_labels() {
+        let labels = Labels::from([(LAB.into(), "a".into()), (SERVICE.into(), "db".into())]);
+        let asks = |wanted: &[&str]| {
+            has_all(&labels, &Filters::from([("label", wanted.iter().map(ToString::to_string).collect())]))
+        };
+        assert!(asks(&[]) && asks(&[LAB]) && asks(&["dev.vaultlab.lab=a", "dev.vaultlab.service=db"]));
+        assert!(!asks(&["dev.vaultlab.lab=b", "dev.vaultlab.service=db"]) && !asks(&[LAB, HOME]));
+        assert!(!asks(&["dev.vaultlab.lab="]));
     }
 
     #[test]

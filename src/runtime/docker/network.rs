@@ -5,7 +5,7 @@ use bollard::query_parameters::ListNetworksOptionsBuilder;
 
 use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
-use super::names::Names;
+use super::names::{Labels, Names, has_all};
 use crate::runtime::HostNetwork;
 
 impl Engine {
@@ -22,7 +22,11 @@ impl Engine {
             ..NetworkCreateRequest::default()
         };
         let made = self.docker.create_network(request).await;
-        made.map(drop).map_err(DockerError::operation(format!("create the network {}", names.network())))
+        match made.map_err(DockerError::operation(format!("create the network {}", names.network()))) {
+            // Podman lets no two have one name: a program that is dead by now had asked for it too.
+            Err(_) if !self.networks(names).await?.is_empty() => Ok(()),
+            made => made.map(drop),
+        }
     }
 
     /// Gateway and addresses of the lab's network.
@@ -69,17 +73,19 @@ impl Engine {
         let operation = format!("remove the network {}", names.network());
         match unless_absent(removed.map_err(DockerError::operation(operation))) {
             Ok(_) => Ok(true),
-            // "has active endpoints".
-            Err(DockerError::Operation { status: Some(403), .. }) => Ok(false),
+            Err(error) if error.is_in_use() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     async fn networks(&self, names: &Names) -> Result<Vec<String>, DockerError> {
-        let options = ListNetworksOptionsBuilder::new().filters(&names.filters(None)).build();
+        let filters = names.filters(None);
+        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
         let found = self.docker.list_networks(Some(options)).await;
         let found =
             found.map_err(DockerError::operation(format!("look for the network {}", names.network())))?;
-        Ok(found.into_iter().filter_map(|network| network.id).collect())
+        let ours = |labels: Option<&Labels>| labels.is_some_and(|labels| has_all(labels, &filters));
+        let found = found.into_iter().filter(|network| ours(network.labels.as_ref()));
+        Ok(found.filter_map(|network| network.id).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine has of labs that are gone, and templates that no lab was made from.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use bollard::query_parameters::{
 
 use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
-use super::names::{Filters, HOME, LAB, TEMPLATE, home_id};
+use super::names::{Filters, HOME, LAB, Labels, TEMPLATE, has_all, home_id};
+use super::template::REPOSITORY;
 use crate::runtime::RuntimeError;
 use crate::runtime::leftover::{Leftover, LeftoverKind, Place, bytes_below};
 use crate::state::Home;
@@ -25,10 +26,9 @@ impl Engine {
         used: &BTreeSet<String>,
         is_gone: impl Fn(&str) -> bool + Sync,
     ) -> Result<Vec<Leftover>, RuntimeError> {
-        let home_label = format!("{HOME}={}", home_id(home));
-        let mut found = self.templates(home, &home_label, used).await?;
-        let filters = Filters::from([("label", vec![LAB.to_owned(), home_label])]);
-        let gone = |labels: &HashMap<String, String>| labels.get(LAB).is_some_and(|lab| is_gone(lab));
+        let mut found = self.templates(home, used).await?;
+        let filters = Filters::from([("label", vec![LAB.to_owned(), format!("{HOME}={}", home_id(home))])]);
+        let gone = |labels: &Labels| has_all(labels, &filters) && is_gone(&labels[LAB]);
         // In the order in which they can be removed: a volume is held by its container.
         let options = ListContainersOptionsBuilder::new().all(true).size(true).filters(&filters).build();
         let containers = self.docker.list_containers(Some(options)).await;
@@ -68,18 +68,18 @@ impl Engine {
         Ok(found)
     }
 
-    async fn templates(
-        &self,
-        home: &Home,
-        home_label: &str,
-        used: &BTreeSet<String>,
-    ) -> Result<Vec<Leftover>, RuntimeError> {
-        let filters = Filters::from([("label", vec![TEMPLATE.to_owned(), home_label.to_owned()])]);
+    async fn templates(&self, home: &Home, used: &BTreeSet<String>) -> Result<Vec<Leftover>, RuntimeError> {
+        let filters = Filters::from([("label", vec![TEMPLATE.to_owned()])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
         let images = self.docker.list_images(Some(options)).await;
         let mut found = Vec::new();
         for image in images.map_err(DockerError::operation("list templates"))? {
             let Some(key) = image.labels.get(TEMPLATE).filter(|key| !used.contains(*key)) else { continue };
+            // Podman writes the registry before it.
+            let tag = format!("{REPOSITORY}:{}", super::template::tag(key, &home_id(home)));
+            if !image.repo_tags.iter().any(|name| name.ends_with(&tag)) {
+                continue;
+            }
             found.push(Leftover {
                 kind: LeftoverKind::Template,
                 name: key.clone(),

@@ -23,7 +23,7 @@ use super::DockerRuntime;
 use super::archive;
 use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
-use super::names::{HOME, TEMPLATE};
+use super::names::TEMPLATE;
 use crate::report::{Outcome, Report};
 use crate::runtime::RuntimeError;
 use crate::runtime::origin::Origin;
@@ -34,6 +34,11 @@ pub(super) const REPOSITORY: &str = "vaultlab/template";
 
 /// The folder of the data inside a template; the last part of the path it had in its container.
 const FOLDER: &str = "/data";
+
+/// The tag of a template; it tells homes apart.
+pub(super) fn tag(key: &str, home_id: &str) -> String {
+    format!("{key}-{home_id}")
+}
 
 /// Folder with the passwords of a home's templates.
 pub(super) fn origins(home: &Home) -> PathBuf {
@@ -47,7 +52,7 @@ pub(super) fn origin_folder(home: &Home, key: &str) -> PathBuf {
 
 impl DockerRuntime {
     fn template_tag(&self, key: &str) -> String {
-        format!("{key}-{}", self.home_id)
+        tag(key, &self.home_id)
     }
 
     /// The superuser of a template that is there; `None` when there is none to use.
@@ -85,6 +90,10 @@ impl DockerRuntime {
         };
         let operation = format!("copy the template {key} into the volume {volume} with the container");
         let made = Box::pin(self.engine.create_named(&name, body, &operation)).await?;
+        if self.engine.is_podman().await {
+            // Podman does so when the container is started, before it finds that there is no program.
+            drop(self.engine.docker.start_container(&made, None).await);
+        }
         Ok(self.engine.remove_container(&made).await?)
     }
 
@@ -170,7 +179,7 @@ impl DockerRuntime {
         report: &Report,
     ) {
         let (engine, folder) = (self.engine.clone(), origin_folder(&self.home, &build.key));
-        let (tag, home_id) = (self.template_tag(&build.key), self.home_id.clone());
+        let tag = self.template_tag(&build.key);
         let temporary = self.home.root().to_path_buf();
         let (service, report) = (service.to_owned(), report.clone());
         let task = async move {
@@ -180,7 +189,7 @@ impl DockerRuntime {
                     // All of it is copied again for every lab that starts from it.
                     let copy = trimmed(copy, unwanted, &temporary).await;
                     let copy = copy.map_err(|e| DockerError::local(operation(), &e))?;
-                    import(&engine, copy, &build.key, &tag, &home_id).await?;
+                    import(&engine, copy, &build.key, &tag).await?;
                     let saved = Origin::new(&build.key, superuser).save(&folder);
                     saved.map_err(|e| DockerError::local(operation(), &e))
                 };
@@ -211,7 +220,7 @@ pub(super) struct Build {
     _lock: File,
 }
 
-/// An archive without the files that are `unwanted`, again as a file without a name.
+/// An archive as templates have it, without the files that are `unwanted`: again a file without a name.
 async fn trimmed(
     copy: tokio::fs::File,
     unwanted: fn(&Path) -> bool,
@@ -221,7 +230,7 @@ async fn trimmed(
     let work = move || {
         let (from, to) =
             (BufReader::with_capacity(1 << 18, copy), BufWriter::with_capacity(1 << 18, &trimmed));
-        archive::without(unwanted, from, to)?;
+        archive::below(FOLDER.trim_start_matches('/'), unwanted, from, to)?;
         trimmed.rewind()?;
         Ok::<_, std::io::Error>(trimmed)
     };
@@ -230,24 +239,17 @@ async fn trimmed(
 }
 
 /// Makes an image of a tar archive.
-async fn import(
-    engine: &Engine,
-    archive: tokio::fs::File,
-    key: &str,
-    tag: &str,
-    home_id: &str,
-) -> Result<(), DockerError> {
+async fn import(engine: &Engine, archive: tokio::fs::File, key: &str, tag: &str) -> Result<(), DockerError> {
     let operation = || format!("keep the template {key}");
     // One whose password was not written down any more would lose its name and stay.
     let name = format!("{REPOSITORY}:{tag}");
     let removed = engine.docker.remove_image(&name, None::<RemoveImageOptions>, None).await;
     unless_absent(removed.map_err(DockerError::operation(format!("remove the image {name}"))))?;
-    let labels = [(TEMPLATE, key), (HOME, home_id)];
+    // Podman reads one change, and a tag only with its repository.
     let options = CreateImageOptionsBuilder::new()
         .from_src("-")
-        .repo(REPOSITORY)
-        .tag(tag)
-        .changes(labels.map(|(label, value)| format!("LABEL {label}={value}")).into())
+        .repo(&name)
+        .changes(vec![format!("LABEL {TEMPLATE}={key}")])
         .build();
     let chunks = futures_util::stream::try_unfold(archive, |mut archive| async {
         let mut chunk = Vec::with_capacity(1 << 18);

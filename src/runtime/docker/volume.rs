@@ -5,7 +5,7 @@ use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
 
 use super::engine::Engine;
 use super::error::{DockerError, unless_absent};
-use super::names::{Labels, MADE_FROM, Names};
+use super::names::{Labels, MADE_FROM, Names, has_all};
 
 impl Engine {
     /// Makes a volume; `made_from` says what its data will be made from.
@@ -52,9 +52,11 @@ impl Engine {
     }
 
     async fn volumes(&self, names: &Names, service: &str) -> Result<Vec<String>, DockerError> {
-        let options = ListVolumesOptionsBuilder::new().filters(&names.filters(Some(service))).build();
+        let filters = names.filters(Some(service));
+        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
         let found = self.docker.list_volumes(Some(options)).await;
         let found = found.map_err(DockerError::operation(format!("look for the volumes of {service}")))?;
-        Ok(found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+        let found = found.volumes.unwrap_or_default().into_iter();
+        Ok(found.filter(|volume| has_all(&volume.labels, &filters)).map(|volume| volume.name).collect())
     }
 }
