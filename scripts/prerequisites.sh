@@ -19,8 +19,12 @@ have() {
 missing=""
 have postgres || missing="$missing postgresql"
 have mariadbd mysqld || missing="$missing mariadb-server"
-# A registry to pull from, for the tests that CI requires.
-[ -z "${VAULTLAB_REQUIRE_DOCKER:-}" ] || have docker-registry || missing="$missing docker-registry"
+# For the tests that CI requires: a registry to pull from, an engine behind ssh, and another engine.
+if [ -n "${VAULTLAB_REQUIRE_DOCKER:-}" ]; then
+    have docker-registry || missing="$missing docker-registry"
+    have sshd || missing="$missing openssh-server"
+    have podman || missing="$missing podman netavark aardvark-dns"
+fi
 # A clock that can be set, for the tests of that.
 [ -z "${VAULTLAB_REQUIRE_FAKETIME:-}" ] || ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ||
     missing="$missing libfaketime"

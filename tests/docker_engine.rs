@@ -1,14 +1,18 @@
-//! An engine whose disk is full, in one of the test's own.
+//! What happens to an engine as a whole, in one of the test's own: its disk is full, it is restarted, it is
+//! killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use serde_json::Value;
 use support::containers::{POSTGRES, SERVER};
 use support::own_engine::OwnEngine;
-use support::{TestLab, postgres_lab, text};
+use support::{TestLab, eventually, postgres_lab, text};
 
 /// A Vault and one PostgreSQL in this engine; the first of a home has its data initialised.
 fn lab(engine: &OwnEngine, name: &str, home: &tempfile::TempDir) -> TestLab {
@@ -60,4 +64,44 @@ fn a_full_disk_is_told_and_with_room_the_next_up_goes_on() {
     second.ok(&["creds", "app"]);
     second.ok(&["down", "--volumes", "--progress", "quiet"]);
     goes(&engine, &first);
+}
+
+/// As a machine that is started anew finds it: nothing runs, and Vault is sealed.
+#[test]
+fn an_engine_that_is_restarted_or_killed_finds_its_lab_again() {
+    // The network of its own is this thread's, and not that of a test which comes after this one.
+    let test = std::thread::spawn(|| {
+        let Some(mut engine) = OwnEngine::start_apart(&[POSTGRES, SERVER]) else { return };
+        let home = tempfile::tempdir().unwrap();
+        let lab = lab(&engine, "restart", &home);
+        lab.ok(&["up", "--no-keeper", "--progress", "quiet"]);
+        let before = lab.json(&["status"]);
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            engine.end(signal);
+            let error = lab.fails(5, &["up", "--no-keeper", "--progress", "quiet"]);
+            assert!(error.contains("no container engine answers at unix://"), "{signal}: {error}");
+            engine.back();
+            assert_eq!(engine.docker(&["ps", "-q"]).as_deref(), Some(""), "{signal}: nothing runs");
+            lab.fails(9, &["status"]);
+            let up = lab.json(&["up", "--no-keeper"]);
+            let again = BTreeSet::from(["start vault", "start db", "unseal vault"]);
+            assert_eq!(changed(&up), again, "{signal}: {up:#}");
+            let after = lab.json(&["status"]);
+            assert_eq!(after["vault"], before["vault"], "{signal}");
+            assert_eq!(after["services"][1]["address"], before["services"][1]["address"], "{signal}");
+            lab.ok(&["creds", "app"]);
+            assert_eq!(lab.json(&["up", "--no-keeper"])["changed"], false, "{signal}");
+        }
+        // With a keeper nobody has to do anything.
+        lab.ok(&["up", "--progress", "quiet"]);
+        engine.end(Signal::SIGKILL);
+        engine.back();
+        eventually("the keeper brings the lab back", Duration::from_secs(90), || {
+            lab.run(&["status"]).status.success() && lab.run(&["creds", "app"]).status.success()
+        });
+        goes(&engine, &lab);
+    });
+    if let Err(panic) = test.join() {
+        std::panic::resume_unwind(panic);
+    }
 }

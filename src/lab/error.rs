@@ -317,6 +317,15 @@ fn next_for_runtime(error: &RuntimeError) -> &'static str {
         RuntimeError::Docker(DockerError::Operation { status: None, .. }) => {
             "docker info   # does the engine answer? then `vaultlab up` goes on from what it finds"
         }
+        RuntimeError::Docker(DockerError::Remote { .. }) => {
+            "docker context ls   # is there an engine of this machine? else run vaultlab on the engine's"
+        }
+        RuntimeError::Docker(DockerError::ImageStale { .. }) => {
+            "vaultlab up --pull missing   # with the one that is here"
+        }
+        RuntimeError::Docker(DockerError::Credentials { .. }) => {
+            "docker logout   # of that registry; or mend `credsStore`, `credHelpers` or `auths` in ~/.docker/config.json"
+        }
         RuntimeError::Docker(_) => "vaultlab up --runtime process   # as programs of this host",
         error if !error.log().is_empty() => "vaultlab up --retain && vaultlab logs",
         _ => "vaultlab up --retain   # keeps everything, to look at it",

@@ -5,6 +5,9 @@
 pub mod containers;
 pub mod engine_proxy;
 pub mod own_engine;
+pub mod own_podman;
+pub mod own_sshd;
+pub mod registry;
 pub mod terminal;
 
 use std::io::{BufRead as _, BufReader};

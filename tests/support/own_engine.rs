@@ -1,13 +1,15 @@
 //! A container engine of a test's own, on a disk of its own, which can be full.
 //!
-//! It is started once: an engine that finds networks it had before removes the bridge `docker0`, though
-//! it has another, and takes it from the machine's engine.
+//! Beside the machine's engine it is started once: an engine that finds networks it had before removes the
+//! bridge `docker0`, though it has another, and takes it from that one. One that is to be restarted has a
+//! network of its own, and all that is to reach it is started there.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -28,16 +30,28 @@ const PASSING: &[&str] = &["FORWARD", "-s", POOL, "-d", POOL, "-j", "ACCEPT"];
 pub struct OwnEngine {
     folder: tempfile::TempDir,
     child: Option<Child>,
+    /// Whether this thread, and what it starts, has a network of its own.
+    apart: bool,
 }
 
 impl OwnEngine {
     /// With these images of the machine's engine. `None`, with a word, where there cannot be one; where
     /// `VAULTLAB_REQUIRE_DOCKER` is set there must.
     pub fn start(images: &[&str]) -> Option<Self> {
+        Self::start_in(images, false)
+    }
+
+    /// The same with a network of its own, which this thread enters for good: only programs that it starts
+    /// reach what this engine publishes.
+    pub fn start_apart(images: &[&str]) -> Option<Self> {
+        Self::start_in(images, true)
+    }
+
+    fn start_in(images: &[&str], apart: bool) -> Option<Self> {
         if !has(images) {
             return None;
         }
-        let mut engine = Self { folder: tempfile::tempdir().expect("a folder"), child: None };
+        let mut engine = Self { folder: tempfile::tempdir().expect("a folder"), child: None, apart };
         if let Err(cause) = engine.prepare().and_then(|()| engine.begin()) {
             let required = std::env::var_os("VAULTLAB_REQUIRE_DOCKER").is_some();
             assert!(!required, "VAULTLAB_REQUIRE_DOCKER is set, but there is no second engine: {cause}");
@@ -57,6 +71,30 @@ impl OwnEngine {
             assert!(save.wait().expect("docker").success(), "docker save");
         }
         Some(engine)
+    }
+
+    /// Ends it; what it ran ends with it, or when it is back.
+    pub fn end(&mut self, signal: Signal) {
+        let mut child = self.child.take().expect("it runs");
+        kill(Pid::from_raw(child.id().try_into().expect("a pid")), signal).expect("a signal");
+        child.wait().expect("an end");
+        // What it ran its containers with dies too. One that nobody has buried yet would be taken for alive.
+        let path = self.path("exec/containerd/containerd.pid");
+        let Ok(pid) = std::fs::read_to_string(&path) else { return };
+        let process = PathBuf::from("/proc").join(pid.trim());
+        let end = Instant::now() + Duration::from_secs(10);
+        while process.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if process.exists() {
+            std::fs::remove_file(path).expect("a file");
+        }
+    }
+
+    /// Starts it again.
+    pub fn back(&mut self) {
+        assert!(self.apart, "its neighbour would lose its bridge");
+        self.begin().expect("it starts again");
     }
 
     /// For `DOCKER_HOST`.
@@ -113,6 +151,10 @@ impl OwnEngine {
         let size = format!("size={DISK}m");
         let data = data.to_str().expect("text");
         succeeds("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", data])?;
+        if self.apart {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("a network of its own: {error}"))?;
+            return succeeds("ip", &["link", "set", "lo", "up"]);
+        }
         succeeds("ip", &["link", "add", &self.bridge(), "type", "bridge"])?;
         // The machine's engine lets nothing pass between containers that are not its own.
         succeeds("iptables", &[&["-I"][..], PASSING].concat())
@@ -134,9 +176,12 @@ impl OwnEngine {
         ] {
             command.arg(option).arg(self.path(name));
         }
+        if !self.apart {
+            command.args(["--iptables=false", "--ip6tables=false", "--bridge", &self.bridge()]);
+        }
         let child = command
-            .args(["--host", &self.address(), "--iptables=false", "--ip6tables=false"])
-            .args(["--bridge", &self.bridge(), "--default-address-pool", &format!("base={POOL},size=24")])
+            .args(["--host", &self.address()])
+            .args(["--default-address-pool", &format!("base={POOL},size=24")])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -151,7 +196,8 @@ impl OwnEngine {
             std::thread::sleep(Duration::from_millis(50));
         }
         let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
-        Err(log.lines().last().unwrap_or("dockerd does not answer").to_owned())
+        let lines: Vec<_> = log.lines().rev().take(20).collect();
+        Err(format!("dockerd does not answer:\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n")))
     }
 }
 
@@ -169,6 +215,9 @@ impl Drop for OwnEngine {
         }
         // What was never made cannot be removed.
         drop(succeeds("umount", &["-l", self.path("data").to_str().expect("text")]));
+        if self.apart {
+            return;
+        }
         drop(succeeds("ip", &["link", "delete", &self.bridge()]));
         drop(succeeds("iptables", &[&["-D"][..], PASSING].concat()));
     }

@@ -40,7 +40,7 @@ impl Engine {
 
     pub(super) async fn at(address: EngineAddress) -> Result<Self, DockerError> {
         let unreachable = |cause: String| DockerError::Unreachable {
-            host: format!("{} ({})", address.host, address.origin),
+            host: format!("{} ({})", shown(&address.host), address.origin),
             hint: hint(&address.host, &cause),
             cause,
         };
@@ -121,6 +121,15 @@ pub(super) fn podman(version: &SystemVersion) -> Option<&str> {
     podman.map(|component| component.version.as_str())
 }
 
+/// An address without the password that somebody may have written into it.
+fn shown(host: &str) -> String {
+    let Some((scheme, rest)) = host.split_once("://") else { return host.into() };
+    match rest.rsplit_once('@').map(|(user, place)| (user.split_once(':'), place)) {
+        Some((Some((user, _)), place)) => format!("{scheme}://{user}:…@{place}"),
+        _ => host.into(),
+    }
+}
+
 /// Whether an address is one of this machine's; of what comes over ssh that is asked.
 fn is_loopback(host: &str) -> bool {
     if host.starts_with("unix://") {
@@ -182,6 +191,14 @@ mod tests {
             let error = Engine::at(address(host)).await.unwrap_err();
             let DockerError::Unreachable { host: named, .. } = &error else { panic!("{error}") };
             assert!(named.starts_with(host) && error.to_string().contains("--runtime process"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        assert_eq!(shown("ssh://me:a@b@far:22/x"), "ssh://me:…@far:22/x");
+        for whole in ["unix:///a:b@c", "tcp://far:1", "ssh://me@[::1]:1", "far"] {
+            assert_eq!(shown(whole), whole);
         }
     }
 

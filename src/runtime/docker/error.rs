@@ -41,6 +41,25 @@ pub enum DockerError {
         /// What to do.
         hint: String,
     },
+    /// The image is there, but was to be pulled all the same.
+    #[error("the image {image} cannot be pulled anew ({cause}): {hint}")]
+    ImageStale {
+        /// The image.
+        image: String,
+        /// Why it could not be pulled.
+        cause: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The engine is on another machine.
+    #[error(
+        "the container engine at {host} is on another machine, and a lab's ports are published on 127.0.0.1 only: \
+         run vaultlab there, or point DOCKER_HOST at an engine on this machine"
+    )]
+    Remote {
+        /// Where it is.
+        host: String,
+    },
     /// An image name that cannot be read.
     #[error("{image:?} is not an image name: {cause}")]
     ImageName {
@@ -73,7 +92,9 @@ impl DockerError {
 
     /// The `docker login` that would help; `None` when none would.
     pub fn login(&self) -> Option<String> {
-        let Self::ImageMissing { image, cause, .. } = self else { return None };
+        let (Self::ImageMissing { image, cause, .. } | Self::ImageStale { image, cause, .. }) = self else {
+            return None;
+        };
         let image = super::reference::ImageRef::parse(image).ok()?;
         let registry = image.registry();
         super::images::wants_login(cause).then(|| match registry {
@@ -92,8 +113,12 @@ impl DockerError {
 
     /// Whether the engine's disk is full: all there is to tell are its words.
     pub fn disk_is_full(&self) -> bool {
-        let (Self::Operation { cause, .. } | Self::ImageMissing { cause, .. }) = self else { return false };
-        says_full(cause)
+        match self {
+            Self::Operation { cause, .. }
+            | Self::ImageMissing { cause, .. }
+            | Self::ImageStale { cause, .. } => says_full(cause),
+            _ => false,
+        }
     }
 
     /// Whether what was asked for is not there.

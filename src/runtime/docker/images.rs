@@ -146,7 +146,16 @@ pub(super) async fn ensure(
     let step = format!("pull {wanted}");
     let work = async {
         let credentials = find_credentials(wanted.registry()).await?;
-        pull(engine, &wanted, credentials, report, &step).await.map_err(missing)?;
+        if let Err(cause) = pull(engine, &wanted, credentials, report, &step).await {
+            // With `always` the engine may have one that serves.
+            return Err(match inspect(engine, &wanted).await {
+                Ok(Some(image)) => {
+                    let hint = "`--pull missing` takes the one that is here".into();
+                    DockerError::ImageStale { image: image.name, cause, hint }
+                }
+                _ => missing(cause),
+            });
+        }
         Ok::<_, DockerError>((Outcome::changed(""), ()))
     };
     report.step(&step, &format!("Pulling {wanted}"), &[], work).await?;

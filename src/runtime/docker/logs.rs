@@ -15,7 +15,10 @@ pub(super) fn lines(engine: &Engine, id: &str, tail: Option<usize>, follow: bool
     let tail = tail.map_or_else(|| "all".to_owned(), |count| count.to_string());
     let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&tail).follow(follow).build();
     let operation = format!("read the log of the container {id}");
+    // Whoever reads on may be done with the engine; what leads to it stays for as long.
+    let engine = engine.clone();
     let chunks = engine.docker.logs(id, Some(options)).map(move |chunk| {
+        let _ = &engine;
         let chunk = chunk.map_err(DockerError::operation(operation.clone()))?;
         Ok(chunk.into_bytes().to_vec())
     });

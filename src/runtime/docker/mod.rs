@@ -54,6 +54,10 @@ use names::Names;
 /// How long an engine may be busy with what a program asked it for that is dead by now.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long Podman may take to give a network its address: it has one while a container is on it, and the
+/// one that is to reach this host is being started.
+const BRIDGE_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Pause between two questions whether it still is.
 const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -84,14 +88,7 @@ impl DockerRuntime {
     /// published on, is out of reach.
     pub fn new(engine: Engine, home: &Home, lab: &LabDir, policy: PullPolicy) -> Result<Self, RuntimeError> {
         if !engine.is_local() {
-            return Err(RuntimeError::Unsupported {
-                service: lab.name().into(),
-                cause: format!(
-                    "the container engine at {} is on another machine, and a lab's ports are published on \
-                     127.0.0.1 only: run vaultlab there, or point DOCKER_HOST at an engine on this machine",
-                    engine.host()
-                ),
-            });
+            return Err(DockerError::Remote { host: engine.host().into() }.into());
         }
         Ok(Self {
             engine,
@@ -132,8 +129,14 @@ impl DockerRuntime {
     pub(super) async fn network_on_this_host(&self, service: &str) -> Result<HostNetwork, RuntimeError> {
         self.ensure_network().await?;
         let network = self.engine.host_network(&self.names).await?;
+        let patience = if self.engine.is_podman().await { BRIDGE_PATIENCE } else { Duration::ZERO };
+        let patience = Instant::now() + patience;
         // Only an address of this host can be listened on.
-        if let Err(error) = std::net::TcpListener::bind((network.gateway, 0)) {
+        while let Err(error) = std::net::TcpListener::bind((network.gateway, 0)) {
+            if Instant::now() < patience {
+                tokio::time::sleep(BUSY_INTERVAL).await;
+                continue;
+            }
             return Err(RuntimeError::Unsupported {
                 service: service.into(),
                 cause: format!(

@@ -107,7 +107,7 @@ fn judge(cause: &str, status: Option<u16>) -> Fault {
             "not found",
             "manifest unknown",
             "name unknown",
-            "access denied",
+            "denied",
             "unauthorized",
             "authentication required",
             "no basic auth credentials",

@@ -57,7 +57,7 @@ impl ImageRef {
     /// The registry, as the Docker configuration's `auths` call it.
     pub fn registry(&self) -> &str {
         match self.name.split_once('/') {
-            Some((first, _)) if is_registry(first) => first,
+            Some((first, _)) if is_registry(first) && !HUB_NAMES.contains(&first) => first,
             _ => DOCKER_HUB,
         }
     }
@@ -72,8 +72,11 @@ impl ImageRef {
 /// How Docker's configuration calls its own registry.
 pub(super) const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
+/// Names of it that people write; its credentials are under the one above.
+const HUB_NAMES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
 fn is_registry(first: &str) -> bool {
-    first.contains(['.', ':']) || first == "localhost"
+    first.contains(['.', ':']) || first == "localhost" || first.contains(|c: char| c.is_ascii_uppercase())
 }
 
 impl fmt::Display for ImageRef {
@@ -103,6 +106,11 @@ mod tests {
             ("hashicorp/vault:1.20", "hashicorp/vault:1.20", DOCKER_HUB, "1.20"),
             ("127.0.0.1:5000/a/b", "127.0.0.1:5000/a/b:latest", "127.0.0.1:5000", "latest"),
             ("localhost/a:b", "localhost/a:b", "localhost", "b"),
+            ("localhost:5000/x/y:1.2-rc", "localhost:5000/x/y:1.2-rc", "localhost:5000", "1.2-rc"),
+            ("docker.io/library/postgres", "docker.io/library/postgres:latest", DOCKER_HUB, "latest"),
+            ("index.docker.io/a/b:1", "index.docker.io/a/b:1", DOCKER_HUB, "1"),
+            ("docker.io.example/a:1", "docker.io.example/a:1", "docker.io.example", "1"),
+            ("Registry/a:1", "Registry/a:1", "Registry", "1"),
             ("quay.io/a@", "", "", ""),
             (&format!("r.io:1/a:t@{digest}"), &format!("r.io:1/a:t@{digest}"), "r.io:1", digest.as_str()),
             (&format!("a@{digest}"), &format!("a@{digest}"), DOCKER_HUB, digest.as_str()),

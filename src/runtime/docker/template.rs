@@ -85,7 +85,12 @@ impl DockerRuntime {
             image: Some(format!("{REPOSITORY}:{}", self.template_tag(key))),
             cmd: Some(vec!["none".into()]),
             labels: Some(labels),
-            host_config: Some(HostConfig { mounts: Some(vec![mount]), ..HostConfig::default() }),
+            host_config: Some(HostConfig {
+                mounts: Some(vec![mount]),
+                // It never runs, or not for long.
+                network_mode: Some("none".into()),
+                ..HostConfig::default()
+            }),
             ..ContainerCreateBody::default()
         };
         let operation = format!("copy the template {key} into the volume {volume} with the container");
