@@ -94,6 +94,9 @@ fn an_engine_that_is_restarted_or_killed_finds_its_lab_again() {
         }
         // With a keeper nobody has to do anything.
         lab.ok(&["up", "--progress", "quiet"]);
+        eventually("its keeper has begun", Duration::from_secs(30), || {
+            !lab.ok(&["status"]).contains("keeper  not running")
+        });
         engine.end(Signal::SIGKILL);
         engine.back();
         eventually("the keeper brings the lab back", Duration::from_secs(90), || {

@@ -57,6 +57,11 @@ impl OwnPodman {
         output.status.success().then(|| text(&output.stdout).trim().to_owned())
     }
 
+    /// Whether this machine has an address in one of its networks.
+    pub fn has_bridge(&self) -> bool {
+        !bridges().is_empty()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -107,6 +112,12 @@ impl OwnPodman {
     }
 }
 
+fn bridges() -> Vec<String> {
+    let listed = Command::new("ip").args(["-o", "-4", "address", "show", "to", POOL]).output();
+    let listed = listed.map(|output| text(&output.stdout)).unwrap_or_default();
+    listed.lines().filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect()
+}
+
 fn address(folder: &tempfile::TempDir) -> String {
     format!("unix://{}", folder.path().join("socket").display())
 }
@@ -117,6 +128,10 @@ impl Drop for OwnPodman {
             for arguments in [&["rm", "-fa", "-t", "0"][..], &["network", "prune", "-f"]] {
                 self.podman(arguments);
             }
+        }
+        // What a failed test left of its networks.
+        for bridge in bridges() {
+            drop(Command::new("ip").args(["link", "delete", &bridge]).status());
         }
         if let Some(mut child) = self.child.take() {
             // It may have ended by itself.

@@ -48,7 +48,14 @@ impl Engine {
             Some(parsed) => Some(parsed.map_err(|cause| unreachable(cause.into()))?),
             None => None,
         };
-        let gate = target.as_ref().map(Gate::open).transpose().map_err(|e| unreachable(e.to_string()))?;
+        let late = || unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs()));
+        let gate = match target {
+            Some(target) => {
+                let opened = tokio::time::timeout(FIRST_ANSWER, Gate::open(target)).await;
+                Some(opened.map_err(|_| late())?.map_err(unreachable)?)
+            }
+            None => None,
+        };
         let docker = open(&address, gate.as_ref()).map_err(|e| unreachable(explain(&e)))?;
         // Older engines refuse a client that asks for a newer version of the API.
         let docker = async {
@@ -57,12 +64,12 @@ impl Engine {
                     Some(said) if !said.is_empty() => unreachable(said),
                     _ => unreachable(explain(&e)),
                 }),
-                Err(_) => Err(unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs()))),
+                Err(_) => Err(late()),
             }
         };
         let is_local = async {
-            Ok(match &target {
-                Some(target) => target.is_here().await,
+            Ok(match &gate {
+                Some(gate) => gate.is_here().await,
                 None => is_loopback(&address.host),
             })
         };

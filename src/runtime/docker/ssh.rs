@@ -1,8 +1,8 @@
 //! An engine behind `ssh://`: as with the Docker CLI, every connection to it is a `docker system
 //! dial-stdio` that ssh runs there.
 //!
-//! The library's own way takes no port and asks each time through a session of its own. Here a socket in
-//! a private folder stands between: to the library it is an engine of this machine.
+//! The library's own way takes no port and logs in anew for each of them. Here a socket in a private folder
+//! stands between, which to the library is an engine of this machine; and one login serves all.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -10,8 +10,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::process::Command;
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// How long ssh may take to get there, in seconds; the first answer is waited for no longer.
@@ -19,6 +20,9 @@ const CONNECT: &str = "ConnectTimeout=9";
 
 /// How long ssh may take to end once nothing comes any more.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Pause between two looks whether ssh has logged in.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Where the engine is: `ssh://[USER@]HOST[:PORT][/SOCKET]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub(super) struct SshTarget {
     port: Option<u16>,
     /// A socket other than the one Docker's client there uses.
     socket: Option<String>,
+    /// The socket of a login that others share.
+    login: Option<PathBuf>,
 }
 
 impl SshTarget {
@@ -64,14 +70,24 @@ impl SshTarget {
             host: host.into(),
             port,
             socket: Some(path).filter(|path| !path.is_empty()).map(|path| format!("/{path}")),
+            login: None,
         })
     }
 
-    /// `ssh` with what is to be run there.
     fn run(&self, there: &[&str]) -> Command {
+        self.ssh(&["-o", "ControlMaster=no"], there)
+    }
+
+    /// `ssh` with what is to be run there.
+    fn ssh(&self, options: &[&str], there: &[&str]) -> Command {
         let mut command = Command::new("ssh");
+        command.args(options);
         // Nobody is there to be asked for anything; what is wrong is told at once.
         command.args(["-T", "-o", "BatchMode=yes", "-o", CONNECT]);
+        if let Some(login) = &self.login {
+            // Where it is not there, or serves too many already, ssh logs in by itself.
+            command.arg("-S").arg(login);
+        }
         if let Some(user) = &self.user {
             command.args(["-l", user]);
         }
@@ -91,9 +107,16 @@ impl SshTarget {
         self.run(&there)
     }
 
+    /// Logs in, for all that comes after; ends with its standard input.
+    fn log_in(&self) -> Command {
+        let mut command = self.ssh(&["-M"], &["cat"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        command
+    }
+
     /// Whether its loopback interface is this machine's: it runs the same kernel since the same start, in
     /// the same network namespace. A name tells nothing: `localhost:2222` may be a tunnel.
-    pub async fn is_here(&self) -> bool {
+    async fn is_here(&self) -> bool {
         const BOOT: &str = "/proc/sys/kernel/random/boot_id";
         const NETWORK: &str = "/proc/self/ns/net";
         let (Ok(boot), Ok(network)) = (std::fs::read_to_string(BOOT), std::fs::read_link(NETWORK)) else {
@@ -113,26 +136,55 @@ impl SshTarget {
 pub(super) struct Gate {
     /// Nobody else can get at what is in it.
     folder: tempfile::TempDir,
+    target: SshTarget,
+    /// The login that all connections share, and its words, which it must be able to say.
+    _login: (Child, ChildStderr),
     accepting: JoinHandle<()>,
     said: Arc<Mutex<String>>,
 }
 
 impl Gate {
-    pub fn open(target: &SshTarget) -> std::io::Result<Self> {
+    /// Logs in. The error is why that cannot be done.
+    pub async fn open(mut target: SshTarget) -> Result<Self, String> {
+        let here = |error: std::io::Error| format!("a socket of its own for ssh: {error}");
         let private = std::fs::Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new().prefix("vaultlab-").permissions(private).tempdir()?;
-        let listener = UnixListener::bind(folder.path().join("engine.sock"))?;
+        let folder = tempfile::Builder::new().prefix("vaultlab-").permissions(private).tempdir();
+        let folder = folder.map_err(here)?;
+        let listener = UnixListener::bind(folder.path().join("engine.sock")).map_err(here)?;
+        let socket = folder.path().join("login");
+        target.login = Some(socket.clone());
+        let no_ssh = |error: std::io::Error| format!("cannot run ssh: {error}");
+        let mut login = target.log_in().spawn().map_err(no_ssh)?;
+        let mut words = login.stderr.take().ok_or("ssh has no words")?;
+        let mut said = String::new();
+        let logged_in = async {
+            while !socket.exists() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = logged_in => {}
+            // It has ended.
+            _ = words.read_to_string(&mut said) => {
+                return Err(last_line(&said).unwrap_or("ssh ended without a word").to_owned());
+            }
+        }
         let said = Arc::<Mutex<String>>::default();
-        let (target, saying) = (target.clone(), said.clone());
+        let (dialled, saying) = (target.clone(), said.clone());
         let accepting = tokio::spawn(async move {
             // They end with this task.
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 while connections.try_join_next().is_some() {}
-                connections.spawn(pass(client, target.dial(), saying.clone()));
+                connections.spawn(pass(client, dialled.dial(), saying.clone()));
             }
         });
-        Ok(Self { folder, accepting, said })
+        Ok(Self { folder, target, _login: (login, words), accepting, said })
+    }
+
+    /// Whether the engine's loopback interface is this machine's.
+    pub async fn is_here(&self) -> bool {
+        self.target.is_here().await
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -172,9 +224,9 @@ async fn pass(client: UnixStream, mut dial: Command, said: Arc<Mutex<String>>) {
         drop(tokio::io::copy(&mut from_engine, &mut to_client).await);
         // Before the client sees its connection end, which it asks about.
         if let Ok(Ok(output)) = tokio::time::timeout(LAST_WORDS, child.wait_with_output()).await
-            && let Some(line) = String::from_utf8_lossy(&output.stderr).trim().lines().last()
+            && let Some(line) = last_line(&String::from_utf8_lossy(&output.stderr))
         {
-            say(line.trim().to_owned());
+            say(line.to_owned());
         }
     };
     tokio::select! {
@@ -183,12 +235,22 @@ async fn pass(client: UnixStream, mut dial: Command, said: Arc<Mutex<String>>) {
     }
 }
 
+fn last_line(text: &str) -> Option<&str> {
+    text.trim().lines().last().map(str::trim)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn target(user: Option<&str>, host: &str, port: Option<u16>, socket: Option<&str>) -> SshTarget {
-        SshTarget { user: user.map(Into::into), host: host.into(), port, socket: socket.map(Into::into) }
+        SshTarget {
+            user: user.map(Into::into),
+            host: host.into(),
+            port,
+            socket: socket.map(Into::into),
+            login: None,
+        }
     }
 
     #[test]
@@ -228,7 +290,7 @@ mod tests {
         let line: Vec<_> = dial.as_std().get_args().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(
             line.join(" "),
-            "-T -o BatchMode=yes -o ConnectTimeout=9 -l me -p 2222 -- far \
+            "-o ControlMaster=no -T -o BatchMode=yes -o ConnectTimeout=9 -l me -p 2222 -- far \
              docker --host unix:///run/x.sock system dial-stdio"
         );
     }
