@@ -35,9 +35,13 @@ pub fn request_stop(dir: &LabDir) -> Result<Option<LockHolder>, KeeperError> {
         return Ok(None);
     }
     let Err(holder) = FileLock::try_lock(&dir.keeper_lock())? else { return Ok(None) };
-    write_json_unsynced(&dir.keeper_stop(), &"end", Visibility::Private)?;
-    signal(&holder, Signal::SIGTERM);
-    Ok(Some(holder))
+    let written = write_json_unsynced(&dir.keeper_stop(), &"end", Visibility::Private);
+    let told = signal(&holder, Signal::SIGTERM);
+    match written {
+        // Only the file reaches one that is no process of this host, unless it has ended by now.
+        Err(error) if !told && FileLock::try_lock(&dir.keeper_lock())?.is_err() => Err(error.into()),
+        _ => Ok(Some(holder)),
+    }
 }
 
 /// Ends the lab's keeper, if there is one, and gives its lock: as long as it is held no other begins.
@@ -61,7 +65,7 @@ pub async fn stop(dir: &LabDir) -> Result<(FileLock, bool), KeeperError> {
                     request_stop(dir)?;
                     asked = Some(holder);
                 }
-                Err(holder) if kill => signal(&holder, Signal::SIGKILL),
+                Err(holder) if kill => drop(signal(&holder, Signal::SIGKILL)),
                 Err(_) => {}
             }
             if Instant::now() >= deadline {
@@ -102,9 +106,8 @@ pub(super) fn forget_request(dir: &LabDir) -> Result<(), KeeperError> {
 }
 
 /// Only a process that runs `supervise` on this host is sent a signal; one that has ended by now needs
-/// none.
-fn signal(holder: &LockHolder, signal: Signal) {
-    if let Some(pid) = holder.pid().filter(|_| holder.to_string().starts_with(SUPERVISE)) {
-        let _ = signal_program(pid, "supervise", signal);
-    }
+/// none. Gives whether it was sent.
+fn signal(holder: &LockHolder, signal: Signal) -> bool {
+    let pid = holder.pid().filter(|_| holder.to_string().starts_with(SUPERVISE));
+    pid.is_some_and(|pid| signal_program(pid, "supervise", signal).unwrap_or(false))
 }

@@ -9,6 +9,7 @@ use crate::service::{mysql, postgres};
 use crate::spec::model::{ADMIN_USER, DatabaseSpec, Engine};
 use crate::state::{
     Accounts, Credentials, DatabaseAccounts, LabDir, Manifest, ServiceRecord, StateError, editing,
+    unless_full,
 };
 
 /// Characters in a generated password: about 190 bits.
@@ -55,17 +56,18 @@ impl Ledger {
         manifest.save(&self.lab)
     }
 
-    /// Forgets the service and its accounts.
+    /// Forgets the service and its accounts. Where there is no room for that, whoever comes next sees
+    /// that it has no data.
     pub fn forget(&self, service: &str) -> Result<(), StateError> {
         let _guard = editing();
         if let Some(mut manifest) = Manifest::load(&self.lab)?
             && manifest.services.remove(service).is_some()
         {
-            manifest.save(&self.lab)?;
+            unless_full(manifest.save(&self.lab))?;
         }
         let mut accounts = Accounts::load(&self.lab)?;
         match accounts.databases.remove(service) {
-            Some(_) => accounts.save(&self.lab),
+            Some(_) => unless_full(accounts.save(&self.lab)),
             None => Ok(()),
         }
     }

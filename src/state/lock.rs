@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::atomic::make_private_folder;
-use super::{LabDir, StateError};
+use super::{LabDir, StateError, unless_full};
 
 /// A locked file, until dropped. The system releases it when the last process that has it open dies,
 /// however it dies.
@@ -172,7 +172,8 @@ impl LabLock {
         match FileLock::try_lock(&lab.lock())? {
             Ok(mut lock) => {
                 let predecessor_was_killed = lock.is_signed()?;
-                lock.sign(&format!("vaultlab {purpose}"), std::process::id())?;
+                // It holds without a name in it, too.
+                unless_full(lock.sign(&format!("vaultlab {purpose}"), std::process::id()))?;
                 Ok(Ok(Self { lock, predecessor_was_killed }))
             }
             Err(holder) => Ok(Err(holder)),

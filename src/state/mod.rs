@@ -40,6 +40,15 @@ pub(crate) fn editing() -> MutexGuard<'static, ()> {
 
 /// Why the state on disk could not be read or written.
 #[derive(Debug, thiserror::Error)]
+/// For what is written only so that it need not be found out again: on a full disk, labs that take up
+/// the room can still be stopped and removed.
+pub(crate) fn unless_full(written: Result<(), StateError>) -> Result<(), StateError> {
+    match written {
+        Err(error) if error.is_full() => Ok(()),
+        written => written,
+    }
+}
+
 pub enum StateError {
     /// No home folder is known and `VAULTLAB_HOME` is not set.
     #[error("cannot find a folder for the state of labs: neither VAULTLAB_HOME nor a home folder is known")]
@@ -130,6 +139,12 @@ pub enum StateError {
 impl StateError {
     pub(crate) fn io(
         operation: &'static str,
+    /// Whether there is no room on the disk.
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -1,6 +1,7 @@
 //! A template is not removed while a lab may be about to start from it.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use super::{Home, StateError};
 /// alone. The system releases it when the process dies, however it dies.
 #[derive(Debug)]
 pub struct TemplateUse {
-    _file: File,
+    /// `None` for a home that is not there: it has no templates.
+    _file: Option<File>,
 }
 
 impl TemplateUse {
@@ -50,10 +52,13 @@ fn take(
     lock: impl FnOnce(&File) -> Result<(), TryLockError>,
 ) -> Result<TemplateUse, StateError> {
     let path = home.root().join("templates.lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = match OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(TemplateUse { _file: None }),
+        opened => opened,
+    };
     let file = file.map_err(StateError::io("open", &path))?;
     match lock(&file) {
-        Ok(()) => Ok(TemplateUse { _file: file }),
+        Ok(()) => Ok(TemplateUse { _file: Some(file) }),
         Err(TryLockError::WouldBlock) => Err(StateError::TemplatesInUse),
         Err(TryLockError::Error(e)) => Err(StateError::io("lock", path)(e)),
     }

@@ -13,7 +13,7 @@ use super::identity::{Identity, working_in};
 use super::spawn::POLL;
 use crate::runtime::{RuntimeError, folder};
 use crate::service::ServiceKind;
-use crate::state::ServiceRecord;
+use crate::state::{ServiceRecord, unless_full};
 
 /// How long a process may take to end once it was killed.
 const KILLED: Duration = Duration::from_secs(5);
@@ -40,7 +40,8 @@ impl ProcessRuntime {
         }
         (record.pid, record.started) = (None, None);
         self.ports.release(record.port);
-        self.ledger.save_record(service, &record)?;
+        // On a full disk it goes on naming a process, which the next one sees is gone.
+        unless_full(self.ledger.save_record(service, &record))?;
         Ok(stopped)
     }
 
