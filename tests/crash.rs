@@ -4,9 +4,10 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{TestLab, Up, databases, text};
+use support::{TestLab, Up, databases, eventually, text};
 
 /// The steps a first `up` has, by trying.
 fn count_steps(lab: &TestLab) -> usize {
@@ -188,4 +189,38 @@ fn a_vault_that_died_in_the_middle_of_a_rotation_is_given_a_new_password() {
         "{rotation:?}"
     );
     lab.ok(&["creds", "pg-read"]);
+}
+
+#[test]
+fn after_a_kill_in_the_middle_of_a_removal_the_next_up_or_down_finishes_it() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("half-removed");
+    let data = lab.services().join("notes-postgres/data");
+    let rubbish = || {
+        let entries = std::fs::read_dir(lab.services()).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with('.')).count()
+    };
+    for next in [&["up"][..], &["down"], &["down", "--volumes"]] {
+        lab.ok(&["up", "--progress", "quiet"]);
+        // So many that their removal takes a while.
+        for folder in 0..20 {
+            let folder = data.join(format!("filler-{folder}"));
+            std::fs::create_dir(&folder).expect("a folder");
+            for file in 0..1000 {
+                std::fs::write(folder.join(file.to_string()), "").expect("a file");
+            }
+        }
+        let mut down = lab.command(&["down", "--volumes", "--progress", "quiet"]).spawn().expect("it runs");
+        eventually("its removal begins", Duration::from_secs(20), || {
+            !data.join("postgresql.conf").exists() || !data.join("base").exists()
+        });
+        down.kill().expect("kill");
+        down.wait().expect("wait");
+        lab.ok(&[next, &["--progress", "quiet"]].concat());
+        assert_eq!(rubbish(), 0, "{next:?}");
+        lab.ok(&["up", "--progress", "quiet"]);
+        lab.ok(&["creds", "pg-read"]);
+    }
 }

@@ -64,6 +64,7 @@ impl Lab {
         let mut names: BTreeSet<String> = self.services().iter().map(|s| s.name().to_owned()).collect();
         names.extend(Manifest::load(&self.dir)?.into_iter().flat_map(|m| m.services.into_keys()));
         names.extend(self.dir.service_names()?);
+        self.dir.finish_removals()?;
         names.extend(runtime.found().await?.into_keys());
         // MySQL waits two seconds for connections that are still open when it is stopped, and Vault keeps some.
         let (first, rest): (Vec<_>, Vec<_>) =

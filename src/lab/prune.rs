@@ -26,7 +26,7 @@ pub struct Pruned {
 /// One thing.
 #[derive(Debug, Clone, Serialize)]
 pub struct PrunedItem {
-    /// `template`, `build`, `container`, `volume` or `network`.
+    /// `template`, `build`, `removal`, `container`, `volume` or `network`.
     pub kind: LeftoverKind,
     /// `process` or `docker`.
     pub runtime: &'static str,

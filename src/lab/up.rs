@@ -38,6 +38,7 @@ impl Lab {
             lock = self.lock("up") => lock?,
             () = &mut interrupt => return Err(LabError::Interrupted),
         };
+        self.dir.finish_removals()?;
         self.keep_events()?;
         let using = tokio::select! {
             using = self.use_templates() => using?,

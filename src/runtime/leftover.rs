@@ -22,6 +22,8 @@ pub enum LeftoverKind {
     Template,
     /// The folder of a builder of templates that was killed.
     Build,
+    /// The folder of a service whose removal was cut off.
+    Removal,
     /// A container of a lab that is gone.
     Container,
     /// A volume of a lab that is gone.
@@ -36,6 +38,7 @@ impl LeftoverKind {
         match self {
             Self::Template => "template",
             Self::Build => "build",
+            Self::Removal => "removal",
             Self::Container => "container",
             Self::Volume => "volume",
             Self::Network => "network",

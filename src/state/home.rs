@@ -1,6 +1,7 @@
 //! Where labs are kept.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,9 @@ pub struct Home {
     root: PathBuf,
     service_root: PathBuf,
 }
+
+/// Before the name of a service: the name of its folder while that is removed.
+const REMOVED: &str = ".removed-";
 
 /// One lab's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,17 +42,31 @@ impl Home {
         Self::at(&root)
     }
 
-    /// A home at a given folder, which is made when it is missing.
+    /// A home at a given folder. Nothing is made: whoever writes there first makes it.
     ///
     /// As root, services run as other users. When they cannot pass through the folders above
     /// `root`, their data lives under `/var/lib/vaultlab` instead; secrets stay under `root`.
     pub fn at(root: &Path) -> Result<Self, StateError> {
         let root = std::path::absolute(root).map_err(StateError::io("resolve", root))?;
-        make_private_folder(&root)?;
-        let root = root.canonicalize().map_err(StateError::io("resolve", &root))?;
+        let root = resolve(&root)?;
         let service_root =
-            if nix::unistd::geteuid().is_root() { root_service_folder(&root)? } else { root.clone() };
+            if nix::unistd::geteuid().is_root() { root_service_folder(&root) } else { root.clone() };
         Ok(Self { root, service_root })
+    }
+
+    /// Makes the folder that services have theirs in. Root's services run as `postgres`, `mysql` or
+    /// `nobody`, which have to pass through it (0711).
+    pub fn make_service_root(&self) -> Result<(), StateError> {
+        let folder = &self.service_root;
+        make_private_folder(folder)?;
+        if !nix::unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        for ours in folder.ancestors().take_while(|p| *p == folder || p.ends_with("var/lib/vaultlab")) {
+            fs::set_permissions(ours, fs::Permissions::from_mode(0o711))
+                .map_err(StateError::io("set the mode of", ours))?;
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -61,6 +79,11 @@ impl Home {
         self.service_root.join("templates")
     }
 
+    /// The folder with the services of all labs.
+    pub fn services(&self) -> PathBuf {
+        self.service_root.join("services")
+    }
+
     /// The folder of the lab called `name`; nothing is made.
     pub fn lab(&self, name: &str) -> Result<LabDir, StateError> {
         if !valid_lab_name(name) {
@@ -69,7 +92,7 @@ impl Home {
         Ok(LabDir {
             name: name.into(),
             path: self.root.join("labs").join(name),
-            service_path: self.service_root.join("services").join(name),
+            service_path: self.services().join(name),
         })
     }
 
@@ -78,7 +101,7 @@ impl Home {
         let folder = self.root.join("labs");
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(StateError::io("list", folder)(e)),
         };
         let mut names: Vec<String> = entries
@@ -90,25 +113,75 @@ impl Home {
         names.sort();
         names.iter().map(|name| self.lab(name)).collect()
     }
+
+    /// What is left of services whose removal was cut off, of whichever lab.
+    pub fn half_removed(&self) -> Result<Vec<PathBuf>, StateError> {
+        let mut found = Vec::new();
+        for lab in entries(&self.services())? {
+            found.extend(half_removed(&lab)?);
+        }
+        Ok(found)
+    }
 }
 
-/// Root's services run as `postgres`, `mysql` or `nobody`: their folders must be passable to all,
-/// which `/root` is not. Folders that are ours are made passable (0711); others are left alone.
-fn root_service_folder(root: &Path) -> Result<PathBuf, StateError> {
-    let passable = |p: &Path| fs::metadata(p).is_ok_and(|m| m.permissions().mode() & 0o001 != 0);
-    let folder = if root.ancestors().skip(1).all(passable) {
-        root.to_path_buf()
-    } else {
-        let digest = Sha256::digest(root.as_os_str().as_encoded_bytes());
-        let id = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-        PathBuf::from("/var/lib/vaultlab").join(format!("{id:08x}"))
+/// The folders in a folder, by name; none in one that is not there.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
+    let failed = || StateError::io("list", folder);
+    let listed = match fs::read_dir(folder) {
+        Ok(listed) => listed,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed()(e)),
     };
-    fs::create_dir_all(&folder).map_err(StateError::io("create the folder", &folder))?;
-    for ours in folder.ancestors().take_while(|p| *p == folder || p.ends_with("var/lib/vaultlab")) {
-        fs::set_permissions(ours, fs::Permissions::from_mode(0o711))
-            .map_err(StateError::io("set the mode of", ours))?;
+    let mut found = Vec::new();
+    for entry in listed {
+        let entry = entry.map_err(failed())?;
+        if entry.file_type().map_err(failed())?.is_dir() {
+            found.push(entry.path());
+        }
     }
-    Ok(folder)
+    found.sort();
+    Ok(found)
+}
+
+fn half_removed(services: &Path) -> Result<Vec<PathBuf>, StateError> {
+    let mut folders = entries(services)?;
+    folders.retain(|folder| name_of(folder).starts_with(REMOVED));
+    Ok(folders)
+}
+
+fn name_of(folder: &Path) -> &str {
+    folder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Removes a folder with everything in it; one that is gone is no error.
+fn remove_tree(folder: &Path) -> Result<(), StateError> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(StateError::io("remove", folder)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// The real path of a folder of which the last parts may still be missing.
+fn resolve(path: &Path) -> Result<PathBuf, StateError> {
+    match path.canonicalize() {
+        Err(e) if e.kind() == ErrorKind::NotFound => match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => Ok(resolve(parent)?.join(name)),
+            _ => Err(StateError::io("resolve", path)(e)),
+        },
+        resolved => resolved.map_err(StateError::io("resolve", path)),
+    }
+}
+
+/// Where root's services have their folders: they must be passable to all, which `/root` is not, and
+/// neither is a folder that is still missing, for it will be made for its owner alone.
+fn root_service_folder(root: &Path) -> PathBuf {
+    let passable = |p: &Path| fs::metadata(p).is_ok_and(|m| m.permissions().mode() & 0o001 != 0);
+    if root.ancestors().skip(1).all(passable) {
+        return root.to_path_buf();
+    }
+    let digest = Sha256::digest(root.as_os_str().as_encoded_bytes());
+    let id = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    PathBuf::from("/var/lib/vaultlab").join(format!("{id:08x}"))
 }
 
 impl LabDir {
@@ -140,21 +213,26 @@ impl LabDir {
 
     /// The services that have a folder, by name: also those that no manifest knows any more.
     pub fn service_names(&self) -> Result<Vec<String>, StateError> {
-        let failed = || StateError::io("list", &self.service_path);
-        let entries = match fs::read_dir(&self.service_path) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(failed()(e)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(failed())?;
-            if entry.file_type().map_err(failed())?.is_dir() {
-                names.extend(entry.file_name().into_string());
-            }
+        let names = entries(&self.service_path)?;
+        let names = names.iter().map(|folder| name_of(folder).to_owned());
+        Ok(names.filter(|name| !name.is_empty() && !name.starts_with(REMOVED)).collect())
+    }
+
+    /// Removes a service's folder. It first gets a name by which it is known to be rubbish: killed in
+    /// between, nobody takes what is left for a service's data.
+    pub fn remove_service(&self, service: &str) -> Result<(), StateError> {
+        let (place, removed) = (self.service(service), self.service_path.join(format!("{REMOVED}{service}")));
+        remove_tree(&removed)?;
+        match fs::rename(&place, &removed) {
+            Ok(()) => remove_tree(&removed),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(StateError::io("remove", place)(e)),
         }
-        names.sort();
-        Ok(names)
+    }
+
+    /// Finishes the removals of services that were cut off.
+    pub fn finish_removals(&self) -> Result<(), StateError> {
+        half_removed(&self.service_path)?.iter().try_for_each(|folder| remove_tree(folder))
     }
 
     /// Makes the folder.
@@ -164,15 +242,7 @@ impl LabDir {
 
     /// Removes everything the lab keeps on disk.
     pub fn remove(&self) -> Result<(), StateError> {
-        for path in [&self.service_path, &self.path] {
-            match fs::remove_dir_all(path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StateError::io("remove", path)(e));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        [&self.service_path, &self.path].into_iter().try_for_each(|path| remove_tree(path))
     }
 
     /// What runs for the lab, and where.
@@ -246,6 +316,11 @@ impl LabDir {
         &self.service_path
     }
 
+    /// What was delivered for an AppRole outside this folder.
+    pub fn delivered(&self) -> PathBuf {
+        self.path.join("delivered")
+    }
+
     /// One service's folder: data, configuration and log.
     pub fn service(&self, service: &str) -> PathBuf {
         self.service_path.join(service)
@@ -286,6 +361,40 @@ mod tests {
         labs[0].remove().unwrap();
         labs[0].remove().unwrap();
         assert!(!labs[0].exists() && labs[1].exists());
+    }
+
+    #[test]
+    fn looking_at_a_home_makes_nothing_and_leads_where_it_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
+        let home = Home::at(&real.join("link/a/b")).unwrap();
+        assert_eq!(home.root(), real.join("a/b"));
+        assert!(home.labs().unwrap().is_empty() && home.half_removed().unwrap().is_empty());
+        let lab = home.lab("x").unwrap();
+        assert!(!lab.exists() && !real.join("a").exists() && !home.service_root.exists());
+        lab.create().unwrap();
+        assert_eq!(Home::at(&real.join("a/b")).unwrap(), home);
+    }
+
+    #[test]
+    fn a_service_whose_removal_was_cut_off_is_absent_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path()).unwrap();
+        let lab = home.lab("a").unwrap();
+        let rest = lab.services().join(".removed-db/data");
+        fs::create_dir_all(&rest).unwrap();
+        assert!(lab.service_names().unwrap().is_empty());
+        assert_eq!(home.half_removed().unwrap(), [rest.parent().unwrap()]);
+        fs::create_dir_all(lab.service("db").join("data")).unwrap();
+        lab.remove_service("db").unwrap();
+        lab.remove_service("db").unwrap();
+        assert_eq!(fs::read_dir(lab.services()).unwrap().count(), 0, "the rest of the last time, too");
+        fs::create_dir_all(&rest).unwrap();
+        lab.finish_removals().unwrap();
+        assert_eq!(fs::read_dir(lab.services()).unwrap().count(), 0);
+        fs::remove_dir_all(lab.services()).unwrap();
+        lab.finish_removals().unwrap();
     }
 
     #[test]

@@ -31,9 +31,12 @@ pub(super) fn state_folder(home: Result<Home, StateError>) -> (Vec<Check>, Optio
         Ok(home) => home,
         Err(error) => return (vec![Check::fail(NAME, error.to_string(), ADVICE)], None),
     };
-    let root = home.root();
+    let root = existing(home.root());
     let mut checks = Vec::new();
     checks.push(match (std::fs::metadata(root), tempfile::tempfile_in(root)) {
+        (Ok(_), Ok(_)) if root != home.root() => {
+            Check::ok(NAME, format!("{}, which the first lab makes", home.root().display()))
+        }
         (Ok(meta), Ok(_)) => {
             let mode = meta.permissions().mode() & 0o777;
             let found = format!("{}, mode {mode:04o}", root.display());
@@ -54,14 +57,19 @@ pub(super) fn state_folder(home: Result<Home, StateError>) -> (Vec<Check>, Optio
     checks.push(disk("disk", root, ""));
     let data = home.templates();
     let data = data.parent().unwrap_or(root);
-    if data != root {
+    if data != home.root() {
         checks.push(disk(
             "disk of the services",
-            data,
+            existing(data),
             "root's services cannot pass through the state folder",
         ));
     }
     (checks, Some(home))
+}
+
+/// The folder, or the nearest above it that is there.
+fn existing(folder: &Path) -> &Path {
+    folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder)
 }
 
 /// Free space at a folder.

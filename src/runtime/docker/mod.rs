@@ -256,13 +256,7 @@ impl Runtime for DockerRuntime {
             self.clear(service).await?;
         }
         self.remove_unused_network().await?;
-        let folder = self.lab.service(service);
-        match std::fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(super::folder(service, "remove", &folder)(e));
-            }
-            _ => {}
-        }
+        self.lab.remove_service(service)?;
         Ok(self.ledger.forget(service)?)
     }
 

@@ -77,7 +77,8 @@ impl ProcessRuntime {
 
         let program = DatabaseProgram::find(&self.programs, spec).await?;
         let user = RunAs::for_kind(Service::Database(spec.clone()).kind());
-        let key = origin::key(spec, &program.product(), &program.flags());
+        let fresh_key = origin::key(spec, &program.product(), &program.flags());
+        self.home.make_service_root()?;
         make_way(self.lab.services(), &places.root).map_err(folder(
             name,
             "create the folder",

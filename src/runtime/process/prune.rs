@@ -1,4 +1,5 @@
-//! Initialised data folders that no lab was made from, and what killed builders left.
+//! Initialised data folders that no lab was made from, and what was left by those who were killed while
+//! they built one or removed a service.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,12 +14,12 @@ pub fn leftovers(home: &Home, used: &BTreeSet<String>) -> Result<Vec<Leftover>, 
     let templates = home.templates();
     let failed = || folder("templates", "list", &templates);
     let entries = match fs::read_dir(&templates) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Ok(entries) => Some(entries),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(e) => return Err(failed()(e)),
     };
     let mut found = Vec::new();
-    for entry in entries {
+    for entry in entries.into_iter().flatten() {
         let entry = entry.map_err(failed())?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let kind = match template::is_abandoned(&name) {
@@ -30,6 +31,15 @@ pub fn leftovers(home: &Home, used: &BTreeSet<String>) -> Result<Vec<Leftover>, 
         };
         let path = entry.path();
         found.push(Leftover { kind, bytes: bytes_below(&path).ok(), name, place: Place::Folder(path) });
+    }
+    for path in home.half_removed()? {
+        let name = path.strip_prefix(home.services()).unwrap_or(&path).display().to_string();
+        found.push(Leftover {
+            kind: LeftoverKind::Removal,
+            bytes: bytes_below(&path).ok(),
+            name,
+            place: Place::Folder(path),
+        });
     }
     found.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     Ok(found)

@@ -96,14 +96,8 @@ impl ProcessRuntime {
     pub(super) async fn remove_service(&self, service: &str) -> Result<(), RuntimeError> {
         // Its data goes anyway: nothing is gained by an orderly end.
         self.stop_service(service, REMOVED).await?;
-        let places = self.places(service);
-        clear_leftovers(service, &places.data).await?;
-        match fs::remove_dir_all(&places.root) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(folder(service, "remove", &places.root)(e));
-            }
-            _ => {}
-        }
+        clear_leftovers(service, &self.places(service).data).await?;
+        self.lab.remove_service(service)?;
         Ok(self.ledger.forget(service)?)
     }
 }

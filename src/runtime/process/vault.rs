@@ -140,6 +140,7 @@ impl ProcessRuntime {
     ) -> Result<(ServiceRecord, DataOrigin), RuntimeError> {
         let places = self.places(name);
         let user = RunAs::for_kind(ServiceKind::Vault);
+        self.home.make_service_root()?;
         make_way(self.lab.services(), &places.root).map_err(folder(
             name,
             "create the folder",
