@@ -3,18 +3,17 @@
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use vaultlab::database::{Login, try_login};
-use vaultlab::report::{EventKind, LabEvent, Report, Reporter};
+use vaultlab::report::Report;
 use vaultlab::runtime::process::{ProcessRuntime, Programs};
 use vaultlab::runtime::{DataOrigin, Runtime, RuntimeError, ServiceState};
 use vaultlab::service::Service;
 use vaultlab::spec::model::{DatabaseSpec, Engine};
 use vaultlab::state::{Accounts, Manifest};
 
-use crate::support::{BOTH, POSTGRES, Place, available, spec, superuser, target};
+use crate::support::{BOTH, POSTGRES, Place, Warnings, available, spec, superuser, target};
 
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -238,18 +237,6 @@ async fn lost_passwords_are_said_to_be_lost() {
     let error = lab.up(&spec).await.unwrap_err();
     assert!(matches!(error, RuntimeError::AccountsLost { .. }), "{error}");
     lab.runtime.remove(&spec.name).await.unwrap();
-}
-
-/// Keeps the warnings.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Reporter for Warnings {
-    fn event(&self, event: &LabEvent) {
-        if let EventKind::Warning { message } = &event.kind {
-            self.0.lock().unwrap().push(message.clone());
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

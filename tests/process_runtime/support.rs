@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use vaultlab::database::{Database, Target};
-use vaultlab::report::Report;
+use vaultlab::report::{EventKind, LabEvent, Report, Reporter};
 use vaultlab::runtime::process::{ProcessRuntime, Programs};
 use vaultlab::runtime::{Running, Runtime, RuntimeError};
 use vaultlab::service::Service;
@@ -176,4 +177,16 @@ pub fn kill(pid: u32, signal: nix::sys::signal::Signal) {
 
 pub fn alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Keeps the warnings.
+#[derive(Clone, Default)]
+pub struct Warnings(pub Arc<Mutex<Vec<String>>>);
+
+impl Reporter for Warnings {
+    fn event(&self, event: &LabEvent) {
+        if let EventKind::Warning { message } = &event.kind {
+            self.0.lock().unwrap().push(message.clone());
+        }
+    }
 }

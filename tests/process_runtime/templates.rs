@@ -4,11 +4,13 @@ use std::path::Path;
 use std::process::Command;
 
 use vaultlab::database::{Login, try_login};
+use vaultlab::report::Report;
 use vaultlab::runtime::{DataOrigin, Runtime};
+use vaultlab::service::Service;
 use vaultlab::spec::model::{DatabaseSpec, Engine};
 use vaultlab::state::Credentials;
 
-use crate::support::{BOTH, Lab, Place, alive, available, spec, superuser, target, up};
+use crate::support::{BOTH, Lab, Place, Warnings, alive, available, spec, superuser, target, up};
 
 /// Every file below a folder with its content's length and time of change.
 fn listing(folder: &Path) -> Vec<(String, u64, std::time::SystemTime)> {
@@ -221,5 +223,55 @@ async fn interrupted_up(lab: &Lab, spec: &DatabaseSpec) {
         () = async {
             while !begun() { tokio::time::sleep(std::time::Duration::from_millis(1)).await }
         } => {}
+    }
+}
+
+/// Spoils the content of one file in an archive, or what is around it.
+fn spoil(template: &Path, engine: Engine, how: &str) {
+    let (archive, origin) = (template.join("data.tar"), template.join("origin.json"));
+    let mut bytes = std::fs::read(&archive).unwrap();
+    match how {
+        "cut off" => bytes.truncate(bytes.len() / 2),
+        "emptied" => bytes.clear(),
+        "overwritten" => {
+            let file: &[u8] = match engine {
+                Engine::Postgres => b"global/pg_control\0",
+                Engine::Mysql(_) => b"ibdata1\0",
+            };
+            let at = bytes.windows(file.len()).position(|part| part == file).unwrap() + 512;
+            bytes[at..at + 8192].fill(7);
+        }
+        _ => std::fs::write(&origin, "{").unwrap(),
+    }
+    std::fs::write(&archive, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_is_of_no_use_is_told_once_and_made_anew() {
+    for engine in BOTH {
+        if !available(engine).await {
+            continue;
+        }
+        let place = Place::new();
+        let spec = spec(engine);
+        let lab = place.lab("damaged");
+        lab.up(&spec).await.unwrap();
+        lab.runtime.remove(&spec.name).await.unwrap();
+        let key = names(&place.home().templates()).remove(0);
+        for how in ["cut off", "emptied", "overwritten", "without its password"] {
+            spoil(&place.home().templates().join(&key), engine, how);
+            let warnings = Warnings::default();
+            let report = Report::new(vec![Box::new(warnings.clone())]);
+            let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(2);
+            let service = Service::Database(spec.clone());
+            let running = lab.runtime.ensure_running(&service, &report, deadline).await.unwrap();
+            assert_eq!(running.data, DataOrigin::Fresh, "{how}");
+            let warnings = warnings.0.lock().unwrap().clone();
+            assert!(warnings.len() == 1 && warnings[0].contains(&key), "{how}: {warnings:?}");
+            assert_eq!(names(&place.home().templates()), [key.as_str()], "{how}");
+            lab.runtime.remove(&spec.name).await.unwrap();
+            assert_eq!(lab.up(&spec).await.unwrap().data, DataOrigin::Template, "after it was {how}");
+            lab.runtime.remove(&spec.name).await.unwrap();
+        }
     }
 }

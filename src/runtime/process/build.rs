@@ -228,7 +228,7 @@ fn pack_all(data: &Path, archive: &Path) -> std::io::Result<()> {
     pack.finish()
 }
 
-fn remove_folder(service: &str, path: &Path) -> Result<(), RuntimeError> {
+pub(super) fn remove_folder(service: &str, path: &Path) -> Result<(), RuntimeError> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(folder(service, "remove", path)(e)),
         _ => Ok(()),

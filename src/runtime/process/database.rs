@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::build::remove_folder;
 use super::engine::DatabaseProgram;
 use super::identity::Identity;
 use super::spawn::{Launch, RunAs, make_way};
@@ -15,7 +16,8 @@ use super::template;
 use super::{Places, ProcessRuntime};
 use crate::database::Database;
 use crate::report::{Outcome, Report};
-use crate::runtime::origin::{self, ORIGIN};
+use crate::runtime::kept;
+use crate::runtime::origin::{self, ORIGIN, Origin};
 use crate::runtime::probe::AskSql;
 use crate::runtime::{DataOrigin, Running, RuntimeError, folder};
 use crate::service::{Endpoint, Service};
@@ -79,6 +81,7 @@ impl ProcessRuntime {
         let user = RunAs::for_kind(Service::Database(spec.clone()).kind());
         let fresh_key = origin::key(spec, &program.product(), &program.flags());
         self.home.make_service_root()?;
+        let unused = self.ledger.accounts(name)?.is_some_and(|accounts| !accounts.applied);
         make_way(self.lab.services(), &places.root).map_err(folder(
             name,
             "create the folder",
@@ -92,18 +95,20 @@ impl ProcessRuntime {
             }
             let made_of = record.as_ref().and_then(|record| record.template.clone());
             warn_if_changed(spec, made_of.as_deref(), report);
-            (DataOrigin::Kept, made_of.unwrap_or(key))
-        } else if self.home.templates().join(&key).join(template::ARCHIVE).is_file() {
+            (DataOrigin::Kept, made_of.unwrap_or_else(|| fresh_key.clone()))
+        } else if self.home.templates().join(&fresh_key).join(template::ARCHIVE).is_file() {
             // The passwords that are to be set are on disk before the data is; a sync now need not
             // wait for that data.
             self.ledger.plan_accounts(spec)?;
-            (DataOrigin::Template, key)
+            (DataOrigin::Template, fresh_key.clone())
         } else {
-            (DataOrigin::Fresh, key)
+            (DataOrigin::Fresh, fresh_key.clone())
         };
 
         let kind = Service::Database(spec.clone()).kind();
         let usual = [record.map_or(0, |record| record.port), kind.usual_port()];
+        // A copy that nobody has had a password for yet.
+        let untouched = data == DataOrigin::Template || unused;
         let start = Start {
             name,
             log: &places.log,
@@ -133,10 +138,37 @@ impl ProcessRuntime {
             let launch = |port| self.launch_database(name, &program, port, &user, &[]);
             let started = self.start_database(spec, &accounts, &spec.database, start.clone(), launch).await?;
             let own = started.account + 1 == accounts.len();
-            let running = self.settle(spec, started, own, data).await?;
-            Ok((outcome(&running), running))
+            self.settle(spec, started, own, data).await
         };
-        report.step(&step, &title, &[], starting).await
+        let starting = async {
+            match starting.await {
+                Ok(running) => Ok((outcome(&running), Some(running))),
+                Err(error) if untouched && template::may_be_why(&error) => {
+                    self.discard_template(name, &key).await?;
+                    report.warn(format!(
+                        "{name} does not start from the template {key}, which is discarded and made anew: {error}"
+                    ));
+                    Ok((Outcome::changed("its template was of no use"), None))
+                }
+                Err(error) => Err(error),
+            }
+        };
+        if let Some(running) = report.step(&step, &title, &[], starting).await? {
+            return Ok(running);
+        }
+        let record = ServiceRecord { template: Some(fresh_key), ..start.record };
+        self.up_fresh(spec, &program, &user, Start { record, ..start }, report).await
+    }
+
+    /// Removes a template and the data that was copied from it.
+    async fn discard_template(&self, service: &str, key: &str) -> Result<(), RuntimeError> {
+        let (places, templates) = (self.places(service), self.home.templates());
+        self.stop_service(service, std::time::Duration::from_millis(500)).await?;
+        for data in [&places.data, &places.partial()] {
+            clear_leftovers(service, data).await?;
+            remove_folder(service, data)?;
+        }
+        template::discard(&templates, key).map_err(folder(service, "remove", &templates.join(key)))
     }
 
     /// Makes the data, starts the server on it and fills it.
@@ -294,6 +326,10 @@ impl ProcessRuntime {
             let (from, to, user) = (template.join(template::ARCHIVE), partial.clone(), user.clone());
             let copying = Arc::clone(&self.copying).read_owned().await;
             tokio::task::spawn_blocking(move || {
+        let origin = Origin::load(&template)?.ok_or_else(|| StateError::Damaged {
+            path: template.join(ORIGIN),
+            cause: "it is not there".into(),
+        })?;
                 let _copying = copying;
                 template::unpack(&from, &to, &user)
             })
@@ -311,7 +347,7 @@ impl ProcessRuntime {
         ))?;
         copied.await.map_err(std::io::Error::other).and_then(|copied| copied).map_err(folder(
             name,
-            "unpack the template to",
+            template::UNPACK,
             &partial,
         ))?;
         fs::rename(&partial, &places.data).map_err(folder(name, "rename", &partial))

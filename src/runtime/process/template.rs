@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::identity::Identity;
 use super::spawn::RunAs;
+use crate::runtime::RuntimeError;
 use crate::runtime::origin::ORIGIN;
+use crate::state::StateError;
 
 /// A template in the making; removed when dropped before it is [kept](Build::keep).
 #[derive(Debug)]
@@ -27,6 +29,25 @@ const BUILD_PREFIX: &str = ".build-";
 
 /// A template's data.
 pub(super) const ARCHIVE: &str = "data.tar";
+
+/// What an error says was being done when a template could not be copied.
+pub(super) const UNPACK: &str = "unpack the template to";
+
+/// Whether a server that was to start from a template may have failed because of it: nothing but the
+/// template is lost then when another is made.
+pub(super) fn may_be_why(error: &RuntimeError) -> bool {
+    use ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
+    match error {
+        RuntimeError::Folder { operation: UNPACK, source, .. } => {
+            matches!(source.kind(), InvalidData | InvalidInput | NotFound | Other | UnexpectedEof)
+        }
+        RuntimeError::State(StateError::Damaged { path, .. }) => path.ends_with(ORIGIN),
+        RuntimeError::Exited { log, .. } => !log.iter().any(|line| line.contains("No space left on device")),
+        // It lets nobody in.
+        RuntimeError::Database { .. } | RuntimeError::AccountsLost { .. } => true,
+        _ => false,
+    }
+}
 
 impl Build {
     /// A new folder to build in. What builders left behind that were killed is removed.
@@ -59,6 +80,15 @@ impl Build {
             Err(_) if place.join(ORIGIN).is_file() => Ok(place),
             Err(e) => Err(e),
         }
+    }
+}
+
+/// Removes a template that is of no use. Nobody finds half of it: it goes by way of a builder's folder.
+pub(super) fn discard(templates: &Path, key: &str) -> std::io::Result<()> {
+    let grave = Build::begin(templates)?;
+    match fs::rename(templates.join(key), grave.path().join(key)) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 
@@ -146,6 +176,10 @@ impl Pack {
     }
 }
 
+/// What an archive is made of, and how many zeros it ends with.
+const BLOCK: u64 = 512;
+const END: u64 = 2 * BLOCK;
+
 /// A file of an archive.
 struct Packed {
     to: PathBuf,
@@ -162,15 +196,20 @@ pub(super) fn unpack(archive: &Path, to: &Path, user: &RunAs) -> std::io::Result
         user.own(path)
     };
     folder(to, 0o700)?;
-    let mut files = Vec::new();
+    let (mut files, mut end) = (Vec::new(), 0);
     for entry in tar::Archive::new(&source).entries_with_seek()? {
         let entry = entry?;
+        end = entry.raw_file_position() + entry.size();
         let (to, mode) = (to.join(entry.path()?), entry.header().mode()?);
         if entry.header().entry_type().is_dir() {
             folder(&to, mode)?;
         } else {
             files.push(Packed { to, mode, offset: entry.raw_file_position(), length: entry.size() });
         }
+    }
+    // One that is cut off between two of its files reads like a shorter one.
+    if end.next_multiple_of(BLOCK) + END != source.metadata()?.len() {
+        return Err(std::io::Error::new(ErrorKind::UnexpectedEof, "the archive is cut off"));
     }
     // Two workers: it is as much waiting for the file system as work.
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
@@ -241,9 +280,13 @@ mod tests {
         assert_eq!((mode("a"), mode(&format!("a/{deep}/file-7"))), (0o700, 0o600));
         assert!(unpack(&archive, &to, &user).is_err(), "the target is there already");
 
-        let cut = fs::metadata(&archive).unwrap().len() / 2;
-        OpenOptions::new().write(true).open(&archive).unwrap().set_len(cut).unwrap();
-        assert!(unpack(&archive, &dir.path().join("cut"), &user).is_err(), "the archive was cut off");
+        // In the middle of a file, between two files, before the end, and wholly.
+        let length = fs::metadata(&archive).unwrap().len();
+        for cut in [length / 2, length - END - 2 * BLOCK, length - END, 0] {
+            OpenOptions::new().write(true).open(&archive).unwrap().set_len(cut).unwrap();
+            let target = dir.path().join(format!("cut-{cut}"));
+            assert!(unpack(&archive, &target, &user).is_err(), "the archive was cut off at {cut}");
+        }
     }
 
     #[test]
@@ -261,5 +304,9 @@ mod tests {
         assert_eq!(places[0], places[1]);
         assert_eq!(Origin::load(&places[0]).unwrap().unwrap().superuser.username, "first");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        for _ in 0..2 {
+            discard(dir.path(), "k").unwrap();
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
     }
 }
