@@ -311,7 +311,9 @@ fn next_for_runtime(error: &RuntimeError) -> &'static str {
         RuntimeError::Timeout { .. } => "vaultlab up --timeout 5m",
         RuntimeError::ProgramMissing { .. } => "vaultlab up   # once it is installed",
         RuntimeError::NoSuchService { .. } => "vaultlab status",
-        RuntimeError::DataMismatch { .. } | RuntimeError::AccountsLost { .. } => {
+        RuntimeError::DataMismatch { .. }
+        | RuntimeError::DataOfAnother { .. }
+        | RuntimeError::AccountsLost { .. } => {
             "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost"
         }
         RuntimeError::Docker(DockerError::Operation { status: None, .. }) => {

@@ -23,6 +23,7 @@ mod events;
 mod exec;
 mod files;
 mod keeper;
+mod kept;
 mod leases;
 mod logs;
 mod open;

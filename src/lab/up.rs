@@ -49,6 +49,7 @@ impl Lab {
             runtime = super::runtimes::choose(self) => runtime?,
             () = &mut interrupt => return Err(LabError::Interrupted),
         };
+        self.refuse_other_data(runtime.as_ref()).await?;
         // From here on: pulling images takes as long as it takes.
         let deadline = Instant::now() + self.timeout();
         let before = undo::Before::look(self, runtime.as_ref()).await?;

@@ -150,6 +150,18 @@ pub enum RuntimeError {
         /// Program and version found now.
         found: String,
     },
+    /// The kept data is of something else than the lab file now asks for.
+    #[error(
+        "{service}: its data was made for {made_for}, and the lab file now says {wanted}: change that back, or remove the data with `vaultlab down --volumes`"
+    )]
+    DataOfAnother {
+        /// The service.
+        service: String,
+        /// What the data is of, as in "PostgreSQL".
+        made_for: String,
+        /// What the lab file says.
+        wanted: String,
+    },
     /// The lab's state could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
@@ -194,6 +206,7 @@ impl RuntimeError {
             | Self::Database { service, .. }
             | Self::AccountsLost { service }
             | Self::DataMismatch { service, .. }
+            | Self::DataOfAnother { service, .. }
             | Self::Unsupported { service, .. } => service,
             Self::State(_) | Self::Docker(_) => "",
         }

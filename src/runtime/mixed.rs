@@ -155,6 +155,13 @@ impl Runtime for MixedRuntime {
         }
     }
 
+    async fn has_data(&self, service: &str) -> Result<bool, RuntimeError> {
+        if let Some(place) = self.place(service) {
+            return place.has_data(service).await;
+        }
+        Ok(self.docker.has_data(service).await? || self.process.has_data(service).await?)
+    }
+
     async fn stop(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
         if let Some(place) = self.place(service) {
             return place.stop(service, grace).await;

@@ -2,6 +2,7 @@
 
 pub mod docker;
 mod error;
+pub(crate) mod kept;
 
 mod ledger;
 mod leftover;
@@ -137,6 +138,9 @@ pub trait Runtime: Send + Sync {
 
     /// How a service is. Changes nothing.
     async fn state(&self, service: &str) -> Result<ServiceState, RuntimeError>;
+
+    /// Whether there is data of a service.
+    async fn has_data(&self, service: &str) -> Result<bool, RuntimeError>;
 
     /// Stops a service in an orderly way, forcibly after `grace`. Its data is kept. Gives whether
     /// there was something to stop.

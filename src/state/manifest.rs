@@ -51,6 +51,18 @@ pub struct ServiceRecord {
     pub started: Option<u64>,
     /// Hash of what the data folder was initialised from.
     pub template: Option<String>,
+    /// What a database's data is of; not known of services that an older version started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataRecord>,
+}
+
+/// What data is of: a lab file that says otherwise needs other data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// `PostgreSQL`, `MariaDB` or `MySQL`.
+    pub product: String,
+    /// The database inside the server.
+    pub database: String,
 }
 
 impl Manifest {

@@ -23,7 +23,7 @@ pub use keeper::{
 };
 pub use keys::{KeyStore, Protection, VaultKeys};
 pub use lock::{FileLock, LabLock, LockHolder};
-pub use manifest::{Manifest, ServiceRecord};
+pub use manifest::{DataRecord, Manifest, ServiceRecord};
 pub use template_use::TemplateUse;
 pub use token::CommandToken;
 pub use unlock::{Purpose, Unlock};

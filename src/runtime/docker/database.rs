@@ -10,13 +10,14 @@ use super::images::Image;
 use super::start::Started;
 use crate::database::{Database, Target};
 use crate::report::{Outcome, Report};
+use crate::runtime::kept;
 use crate::runtime::ledger::{fill, fresh, superuser};
 use crate::runtime::origin::{self, ORIGIN, Origin};
 use crate::runtime::probe::{Ask as _, AskSql, Probed};
 use crate::runtime::{DataOrigin, Running, RuntimeError};
 use crate::service::{Endpoint, Service, ServiceKind, mysql, postgres};
 use crate::spec::model::{DatabaseSpec, Engine};
-use crate::state::{Credentials, DatabaseAccounts, ServiceRecord};
+use crate::state::{Credentials, DataRecord, DatabaseAccounts, ServiceRecord};
 
 /// Where a database's data is in its container: outside the folders the images declare as volumes.
 const DATA: &str = "/vaultlab/data";
@@ -71,6 +72,10 @@ impl DockerRuntime {
         let (step, title) = (format!("start {name}"), format!("Starting {name}"));
         match source {
             Source::Kept { made_from } => {
+                if let Some(record) = self.ledger.record(name)? {
+                    kept::check(spec, &record)?;
+                    kept::same(name, record.data.as_ref(), &data_record(spec, &image))?;
+                }
                 if origin::content(&made_from) != origin::content(&key) {
                     report.warn(format!(
                         "{name}: its schema, seed or admin statements were changed after its data was made; \
@@ -356,7 +361,18 @@ fn record(spec: &DatabaseSpec, image: &Image, template: Option<String>) -> Servi
         pid: None,
         started: None,
         template,
+        data: Some(data_record(spec, image)),
     }
+}
+
+/// What the data is of that the image makes.
+fn data_record(spec: &DatabaseSpec, image: &Image) -> DataRecord {
+    let product = match spec.engine {
+        Engine::Postgres => "PostgreSQL",
+        Engine::Mysql(_) if image.is_mariadb() => "MariaDB",
+        Engine::Mysql(_) => "MySQL",
+    };
+    kept::record(spec, product)
 }
 
 fn target(spec: &DatabaseSpec, port: u16) -> Target {

@@ -240,6 +240,10 @@ impl Runtime for DockerRuntime {
         })
     }
 
+    async fn has_data(&self, service: &str) -> Result<bool, RuntimeError> {
+        Ok(self.engine.has_volumes(&self.names, service).await?)
+    }
+
     async fn stop(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
         match self.engine.find(&self.names, service).await? {
             Some(container) if container.running => {

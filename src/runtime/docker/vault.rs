@@ -40,6 +40,7 @@ impl DockerRuntime {
                 pid: None,
                 started: None,
                 template: None,
+                data: None,
             };
             let started = self.run(&plan, spec.port, &mut record).await?;
             let Probe::Http { path } = service.probe() else {

@@ -22,7 +22,7 @@ use crate::runtime::probe::AskSql;
 use crate::runtime::{DataOrigin, Running, RuntimeError, folder};
 use crate::service::{Endpoint, Service};
 use crate::spec::model::DatabaseSpec;
-use crate::state::{Credentials, DatabaseAccounts, ServiceRecord};
+use crate::state::{Credentials, DatabaseAccounts, ServiceRecord, StateError};
 
 /// A server that was started and answers.
 pub(super) struct Started {
@@ -58,6 +58,9 @@ impl ProcessRuntime {
         let places = self.places(name);
         self.discard_unfilled(name).await?;
         let record = self.ledger.record(name)?;
+        if let Some(record) = record.as_ref().filter(|_| places.data.is_dir()) {
+            kept::check(spec, record)?;
+        }
         if let Some(record) = &record
             && let Some(process) = self.process_of(name, record)
         {
@@ -78,10 +81,10 @@ impl ProcessRuntime {
         }
 
         let program = DatabaseProgram::find(&self.programs, spec).await?;
+        let unused = self.ledger.accounts(name)?.is_some_and(|accounts| !accounts.applied);
         let user = RunAs::for_kind(Service::Database(spec.clone()).kind());
         let fresh_key = origin::key(spec, &program.product(), &program.flags());
         self.home.make_service_root()?;
-        let unused = self.ledger.accounts(name)?.is_some_and(|accounts| !accounts.applied);
         make_way(self.lab.services(), &places.root).map_err(folder(
             name,
             "create the folder",
@@ -104,11 +107,11 @@ impl ProcessRuntime {
         } else {
             (DataOrigin::Fresh, fresh_key.clone())
         };
+        // A copy that nobody has had a password for yet.
+        let untouched = data == DataOrigin::Template || unused;
 
         let kind = Service::Database(spec.clone()).kind();
         let usual = [record.map_or(0, |record| record.port), kind.usual_port()];
-        // A copy that nobody has had a password for yet.
-        let untouched = data == DataOrigin::Template || unused;
         let start = Start {
             name,
             log: &places.log,
@@ -121,6 +124,7 @@ impl ProcessRuntime {
                 pid: None,
                 started: None,
                 template: Some(key.clone()),
+                data: Some(kept::record(spec, &program.product())),
             },
             deadline,
         };
@@ -322,24 +326,19 @@ impl ProcessRuntime {
         let name = spec.name.as_str();
         let template = self.home.templates().join(key);
         let partial = places.partial();
-        let copied = {
-            let (from, to, user) = (template.join(template::ARCHIVE), partial.clone(), user.clone());
-            let copying = Arc::clone(&self.copying).read_owned().await;
-            tokio::task::spawn_blocking(move || {
         let origin = Origin::load(&template)?.ok_or_else(|| StateError::Damaged {
             path: template.join(ORIGIN),
             cause: "it is not there".into(),
         })?;
+        let copied = {
+            let (from, to, user) = (template.join(template::ARCHIVE), partial.clone(), user.clone());
+            let copying = Arc::clone(&self.copying).read_owned().await;
+            tokio::task::spawn_blocking(move || {
                 let _copying = copying;
                 template::unpack(&from, &to, &user)
             })
         };
-        let origin = places.root.join(ORIGIN);
-        fs::copy(template.join(ORIGIN), &origin).map_err(folder(
-            name,
-            "copy the template's passwords to",
-            &origin,
-        ))?;
+        origin.save(&places.root)?;
         user.make_folder(&places.log_folder).map_err(folder(
             name,
             "create the folder",

@@ -71,11 +71,7 @@ impl DatabaseProgram {
     pub fn product(&self) -> String {
         match self {
             Self::Postgres(program) => format!("PostgreSQL {}", program.version),
-            Self::Mysql(program) if program.mariadb => {
-                let numbers: Vec<String> = numbers(&program.version).iter().map(u32::to_string).collect();
-                format!("MariaDB {}", numbers.join("."))
-            }
-            Self::Mysql(program) => format!("MySQL {}", program.version),
+            Self::Mysql(program) => program.product(),
         }
     }
 
@@ -97,13 +93,23 @@ impl DatabaseProgram {
         }
     }
 
-    /// Why data made by an earlier program cannot be used by this one: a PostgreSQL of another
-    /// major version refuses it.
+    /// What made data that this one cannot use: another product, or a PostgreSQL of another major
+    /// version.
     pub fn refuses(&self, data: &Path) -> Option<String> {
-        let Self::Postgres(program) = self else { return None };
-        let made_by = fs::read_to_string(data.join("PG_VERSION")).ok()?;
-        let same = numbers(&made_by).first() == numbers(&program.version).first();
-        (!same).then(|| format!("PostgreSQL {}", made_by.trim()))
+        let has = |file: &str| data.join(file).exists();
+        match (fs::read_to_string(data.join("PG_VERSION")), self) {
+            (Ok(made_by), Self::Postgres(program)) => {
+                let same = numbers(&made_by).first() == numbers(&program.version).first();
+                (!same).then(|| format!("PostgreSQL {}", made_by.trim()))
+            }
+            (Ok(made_by), Self::Mysql(_)) => Some(format!("PostgreSQL {}", made_by.trim())),
+            (Err(_), Self::Mysql(program)) => match program.mariadb {
+                true if has("mysql.ibd") => Some("MySQL".into()),
+                false if has("aria_log_control") => Some("MariaDB".into()),
+                _ => None,
+            },
+            (Err(_), Self::Postgres(_)) => has("ibdata1").then(|| "MySQL or MariaDB".into()),
+        }
     }
 
     /// Makes an empty server's data.

@@ -192,6 +192,10 @@ impl Runtime for ProcessRuntime {
         })
     }
 
+    async fn has_data(&self, service: &str) -> Result<bool, RuntimeError> {
+        Ok(self.places(service).data.is_dir())
+    }
+
     async fn stop(&self, service: &str, grace: Duration) -> Result<bool, RuntimeError> {
         self.copies_end().await;
         self.stop_service(service, grace).await

@@ -31,6 +31,7 @@ impl ProcessRuntime {
                 pid: Some(identity.pid),
                 started: Some(identity.started),
                 template: None,
+                data: None,
             })
         })
     }

@@ -165,6 +165,7 @@ impl ProcessRuntime {
                 pid: None,
                 started: None,
                 template: None,
+                data: None,
             },
             deadline,
         };
