@@ -157,6 +157,30 @@ pub(super) struct MysqlProgram {
     pub version: String,
 }
 
+impl MysqlProgram {
+    /// Name and version, as in `MariaDB 10.11.6`.
+    pub fn product(&self) -> String {
+        if !self.mariadb {
+            return format!("MySQL {}", self.version);
+        }
+        let numbers: Vec<String> = numbers(&self.version).iter().map(u32::to_string).collect();
+        format!("MariaDB {}", numbers.join("."))
+    }
+
+    /// What to do where this one was found and the lab file wants the other flavour.
+    fn instead_of(&self, wanted: MysqlFlavour) -> String {
+        let install = match wanted {
+            MysqlFlavour::Mysql => {
+                "install MySQL's own (mysql-community-server, https://dev.mysql.com/downloads) and name it in VAULTLAB_MYSQL_BIN"
+            }
+            _ => install_hint(ServiceKind::Mysql),
+        };
+        let flavour = if self.mariadb { "mariadb" } else { "mysql" };
+        let (product, server) = (self.product(), self.server.display());
+        format!("found {product} ({server}): write `flavour: {flavour}`, or {install}")
+    }
+}
+
 /// A Vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct VaultProgram {
@@ -164,6 +188,19 @@ pub(super) struct VaultProgram {
     /// Never [`Flavour::Auto`].
     pub flavour: Flavour,
     pub version: String,
+}
+
+impl VaultProgram {
+    /// This one, if it is of the version that the lab asks for.
+    fn of_version(self, service: &str, spec: &VaultSpec) -> Result<Self, RuntimeError> {
+        if fits(&self.version, spec.version.as_deref()) {
+            return Ok(self);
+        }
+        let what = if self.flavour == Flavour::Embedded { "its embedded server" } else { "it" };
+        let wanted = spec.version.as_deref().unwrap_or_default();
+        let cause = format!("{what} is version {}, the lab asks for {wanted}", self.version);
+        Err(unusable_program(service, &self.program, cause))
+    }
 }
 
 impl Programs {
@@ -209,7 +246,7 @@ impl Programs {
         service: &str,
         wanted: MysqlFlavour,
     ) -> Result<MysqlProgram, RuntimeError> {
-        let mut unusable = None;
+        let (mut unusable, mut other) = (None, None);
         for server in self.candidates(self.mysql.as_ref(), &["mariadbd", "mysqld"], MYSQL_FOLDERS) {
             match first_line(&server, "--version").await.and_then(|line| mysql_version(&line)) {
                 Ok((mariadb, version)) => {
@@ -217,6 +254,7 @@ impl Programs {
                     if wanted == MysqlFlavour::Auto || wanted == flavour {
                         return Ok(MysqlProgram { server, mariadb, version });
                     }
+                    other.get_or_insert(MysqlProgram { server, mariadb, version });
                 }
                 Err(cause) => {
                     unusable.get_or_insert(unusable_program(service, &server, cause));
@@ -228,14 +266,21 @@ impl Programs {
             MysqlFlavour::Mysql => "MySQL server",
             MysqlFlavour::Mariadb => "MariaDB server",
         };
-        Err(unusable.unwrap_or_else(|| missing(service, ServiceKind::Mysql, what, self.mysql.as_ref())))
+        Err(unusable.unwrap_or_else(|| match other {
+            Some(other) => RuntimeError::ProgramMissing {
+                service: service.into(),
+                what: what.into(),
+                hint: other.instead_of(wanted),
+            },
+            None => missing(service, ServiceKind::Mysql, what, self.mysql.as_ref()),
+        }))
     }
 
     /// The Vault that the lab asks for: with [`Flavour::Auto`] the one that is named, else the first
     /// real one that fits, else the embedded server.
     pub(super) async fn vault(&self, service: &str, spec: &VaultSpec) -> Result<VaultProgram, RuntimeError> {
         if spec.flavour == Flavour::Embedded {
-            return self.embedded(service);
+            return self.embedded(service).and_then(|found| found.of_version(service, spec));
         }
         let mut unusable = None;
         for program in self.candidates(self.vault.as_ref(), &["vault", "bao"], VAULT_FOLDERS) {
@@ -244,12 +289,10 @@ impl Programs {
                     if spec.flavour != Flavour::Auto && spec.flavour != flavour {
                         continue;
                     }
-                    if fits(&version, spec.version.as_deref()) {
-                        return Ok(VaultProgram { program, flavour, version });
+                    match (VaultProgram { program, flavour, version }).of_version(service, spec) {
+                        Ok(found) => return Ok(found),
+                        Err(error) => drop(unusable.get_or_insert(error)),
                     }
-                    let wanted = spec.version.as_deref().unwrap_or_default();
-                    let cause = format!("it is version {version}, the lab asks for {wanted}");
-                    unusable.get_or_insert(unusable_program(service, &program, cause));
                 }
                 Err(cause) => {
                     unusable.get_or_insert(unusable_program(service, &program, cause));
@@ -258,7 +301,8 @@ impl Programs {
         }
         // A program that was named and does not do is an error, never replaced silently.
         if spec.flavour == Flavour::Auto && self.vault.is_none() {
-            return self.embedded(service);
+            let embedded = self.embedded(service).and_then(|found| found.of_version(service, spec));
+            return embedded.map_err(|error| unusable.unwrap_or(error));
         }
         let what = match spec.flavour {
             Flavour::Vault => "HashiCorp Vault",
@@ -358,112 +402,4 @@ fn vault_version(line: &str) -> Result<(Flavour, String), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-    use crate::spec::model::Storage;
-
-    fn script(folder: &Path, name: &str, says: &str) -> PathBuf {
-        let path = folder.join(name);
-        std::fs::create_dir_all(folder).unwrap();
-        std::fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    }
-
-    fn vault(flavour: Flavour, version: Option<&str>) -> VaultSpec {
-        VaultSpec {
-            flavour,
-            version: version.map(Into::into),
-            image: None,
-            storage: Storage::File,
-            key_shares: 1,
-            key_threshold: 1,
-            audit: None,
-            keep_root_token: false,
-            key_store: crate::state::Protection::Plain,
-            port: None,
-        }
-    }
-
-    #[test]
-    fn versions_are_read_as_servers_print_them() {
-        assert_eq!(
-            mysql_version(
-                "mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)"
-            ),
-            Ok((true, "10.11.19-MariaDB-0+deb12u1".into()))
-        );
-        assert_eq!(
-            mysql_version("/usr/sbin/mysqld  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)"),
-            Ok((false, "8.4.3".into()))
-        );
-        assert!(mysql_version("mysqld  Ver 5.7.44 for Linux on x86_64").unwrap_err().contains("5.7.44"));
-        assert!(mysql_version("hello").is_err());
-        assert_eq!(vault_version("Vault v1.20.0 (abc), built 2026"), Ok((Flavour::Vault, "1.20.0".into())));
-        assert_eq!(vault_version("OpenBao v2.4.1 (abc), built 2026"), Ok((Flavour::OpenBao, "2.4.1".into())));
-        assert!(vault_version("HashiVault 1").is_err());
-        assert!(fits("1.20.3", Some("1.20")) && fits("1.20.3", None) && !fits("1.2.0", Some("1.20")));
-    }
-
-    #[tokio::test]
-    async fn the_newest_folder_wins_and_old_or_broken_programs_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        for version in ["9", "14", "17", "x"] {
-            std::fs::create_dir_all(dir.path().join(version).join("bin")).unwrap();
-        }
-        let pattern = format!("{}/*/bin", dir.path().display());
-        let newest: Vec<PathBuf> = matching(&pattern);
-        assert!(newest[0].ends_with("17/bin") && newest[1].ends_with("14/bin"), "{newest:?}");
-
-        let old = script(&dir.path().join("a"), "postgres", "postgres (PostgreSQL) 12.3");
-        script(&dir.path().join("a"), "initdb", "");
-        let programs = Programs { postgres: Some(dir.path().join("a")), ..Programs::default() };
-        let error = programs.postgres("db").await.unwrap_err().to_string();
-        assert!(error.contains("version 12.3") && error.contains("14 is the oldest"), "{error}");
-
-        script(&dir.path().join("b"), "postgres", "postgres (PostgreSQL) 16.1 (Debian 16.1-1)");
-        let path = std::env::join_paths([dir.path().join("a"), dir.path().join("b")]).unwrap();
-        let programs = Programs { path: Some(path), ..Programs::default() };
-        assert!(programs.postgres("db").await.is_err(), "no initdb beside it");
-        script(&dir.path().join("b"), "initdb", "");
-        let found = programs.postgres("db").await.unwrap();
-        assert_eq!(found.version, "16.1");
-        assert_ne!(found.postgres, old);
-    }
-
-    #[tokio::test]
-    async fn a_missing_program_names_the_package() {
-        let none = Programs::default();
-        let error = none.postgres("db").await.unwrap_err().to_string();
-        assert!(error.contains("no PostgreSQL server") && error.contains("postgresql"), "{error}");
-        let error = none.mysql("db", MysqlFlavour::Auto).await.unwrap_err().to_string();
-        assert!(error.contains("mariadb"), "{error}");
-        let error = none.vault("vault", &vault(Flavour::OpenBao, None)).await.unwrap_err().to_string();
-        assert!(error.contains("VAULTLAB_VAULT_BIN"), "{error}");
-        let named = Programs { mysql: Some("/nowhere/mysqld".into()), ..Programs::default() };
-        let error = named.mysql("db", MysqlFlavour::Auto).await.unwrap_err().to_string();
-        assert!(error.contains("/nowhere/mysqld"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn the_flavour_is_what_the_program_says_not_what_it_is_called() {
-        let dir = tempfile::tempdir().unwrap();
-        let bao = script(dir.path(), "vault", "OpenBao v2.4.1 (x), built 2026");
-        let vaultlab = script(dir.path(), "vaultlab", "");
-        let programs = Programs { vault: Some(bao), vaultlab: Some(vaultlab.clone()), ..Programs::default() };
-        let found = programs.vault("vault", &vault(Flavour::Auto, None)).await.unwrap();
-        assert_eq!((found.flavour, found.version.as_str()), (Flavour::OpenBao, "2.4.1"));
-        assert!(programs.vault("vault", &vault(Flavour::Vault, None)).await.is_err());
-        let error = programs.vault("vault", &vault(Flavour::Auto, Some("2.5"))).await.unwrap_err();
-        assert!(error.to_string().contains("the lab asks for 2.5"), "{error}");
-        let embedded = programs.vault("vault", &vault(Flavour::Embedded, None)).await.unwrap();
-        assert_eq!(embedded.program, vaultlab);
-
-        // Found on the search path it is only a candidate: the embedded server steps in.
-        let programs = Programs { path: Some(dir.path().into()), vault: None, ..programs };
-        let found = programs.vault("vault", &vault(Flavour::Auto, Some("9"))).await.unwrap();
-        assert_eq!(found.flavour, Flavour::Embedded);
-    }
-}
+mod tests;
