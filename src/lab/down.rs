@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::up::GRACE;
 use super::{Lab, LabError};
 use crate::report::Outcome;
-use crate::runtime::{Runtime, RuntimeError, ServiceState};
+use crate::runtime::{Runtime, RuntimeError, RuntimeKind, ServiceState};
 use crate::service::VAULT;
-use crate::state::{Manifest, StateError};
+use crate::state::{DeliveredFiles, Manifest, StateError};
 
 /// How long an engine may take to make what a program asked it for that was killed.
 const AFTERMATH: Duration = Duration::from_secs(1);
@@ -33,8 +33,12 @@ pub struct Down {
     pub lab: String,
     /// The services that were stopped.
     pub stopped: Vec<String>,
-    /// Where the data is; `None` when there is none (any more).
-    pub data: Option<PathBuf>,
+    /// Where the data is: a folder, or volumes of the container engine; `None` when there is none (any
+    /// more).
+    pub data: Option<String>,
+    /// The folder with the keys and passwords that belong to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PathBuf>,
     /// Why the container engine was not asked what it has of a lab without a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_skipped: Option<String>,
@@ -43,7 +47,13 @@ pub struct Down {
 impl Lab {
     /// Stops the lab. A lab that is not there is no error.
     pub async fn down(&self, data: Data) -> Result<Down, LabError> {
-        let nothing = Down { lab: self.name().into(), stopped: Vec::new(), data: None, engine_skipped: None };
+        let nothing = Down {
+            lab: self.name().into(),
+            stopped: Vec::new(),
+            data: None,
+            keys: None,
+            engine_skipped: None,
+        };
         if !self.dir.try_exists()? {
             match super::runtimes::labs_of_engine(&self.home).await {
                 Ok(found) if found.contains_key(self.name()) => {}
@@ -54,6 +64,7 @@ impl Lab {
         // One that is starting a service holds the lab's lock.
         self.ask_keeper_to_end()?;
         let lock = self.lock("down").await?;
+        self.dir.finish_removals()?;
         let _keeper = self.end_keeper().await?;
         self.end_lost_keeper().await?;
         if data == Data::Remove {
@@ -64,7 +75,6 @@ impl Lab {
         let mut names: BTreeSet<String> = self.services().iter().map(|s| s.name().to_owned()).collect();
         names.extend(Manifest::load(&self.dir)?.into_iter().flat_map(|m| m.services.into_keys()));
         names.extend(self.dir.service_names()?);
-        self.dir.finish_removals()?;
         names.extend(runtime.found().await?.into_keys());
         // MySQL waits two seconds for connections that are still open when it is stopped, and Vault keeps some.
         let (first, rest): (Vec<_>, Vec<_>) =
@@ -78,10 +88,15 @@ impl Lab {
                 names.extend(runtime.found().await?.into_keys());
                 try_join_all(names.iter().map(|name| runtime.remove(name))).await?;
             }
-            self.dir.remove()?;
+            self.remove_files()?;
         }
-        let kept = (data == Data::Keep).then(|| self.dir.path().to_path_buf());
-        Ok(Down { data: kept, stopped, ..nothing })
+        let kept = data == Data::Keep;
+        Ok(Down {
+            data: kept.then(|| self.data_place(runtime.kind())),
+            keys: kept.then(|| self.dir.path().to_path_buf()),
+            stopped,
+            ..nothing
+        })
     }
 
     /// Stops or removes services side by side; gives those that ran.
@@ -110,6 +125,25 @@ impl Lab {
         }))
         .await?;
         Ok(stopped.into_iter().flatten().collect())
+    }
+
+    /// Where services that are in this runtime have their data.
+    pub(super) fn data_place(&self, runtime: RuntimeKind) -> String {
+        const VOLUMES: &str = "volumes of the container engine";
+        let folder = self.dir.services().display();
+        match runtime {
+            RuntimeKind::Process => folder.to_string(),
+            RuntimeKind::Docker => VOLUMES.into(),
+            RuntimeKind::Mixed => format!("{folder} and {VOLUMES}"),
+        }
+    }
+
+    /// Removes everything the lab has on this host, what it delivered to other places included.
+    pub(super) fn remove_files(&self) -> Result<(), StateError> {
+        for error in DeliveredFiles::remove_all(&self.dir) {
+            self.report.warn(format!("what was delivered outside the lab's folder may stay: {error}"));
+        }
+        self.dir.remove()
     }
 
     /// Nothing in a manifest is needed to remove a lab: its services have folders of their own.

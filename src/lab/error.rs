@@ -233,6 +233,10 @@ impl LabError {
                 }
                 Some(VaultError::Unreachable { .. }) => "vaultlab status".into(),
                 _ => "vaultlab logs vault".into(),
+            Self::Provision(ProvisionError::NotOurs { path, .. }) => {
+                let path = path.display();
+                format!("mv {path} {path}.mine && vaultlab up   # or name another file under `deliver`")
+            }
             },
             Self::NotRunning { .. } => "vaultlab up".into(),
             Self::Timeout { .. } => "vaultlab up --timeout 5m".into(),

@@ -19,8 +19,11 @@ pub struct LabStatus {
     pub lab: String,
     /// The lab file; `None` for the lab inside the program.
     pub file: Option<std::path::PathBuf>,
-    /// Where the lab is kept.
+    /// Where the lab's manifest, keys and passwords are.
     pub folder: std::path::PathBuf,
+    /// Where its data is: a folder, or volumes of the container engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// Whether there is anything of it.
     pub exists: bool,
     /// Whether its folder is lost: what is known of it is what the container engine tells.
@@ -99,6 +102,7 @@ impl Lab {
             lab: self.name().into(),
             file: self.file().map(Into::into),
             folder: self.dir.path().into(),
+            data: None,
             exists,
             lost: lost && exists,
             runtime: None,
@@ -115,6 +119,7 @@ impl Lab {
         }
         let runtime = self.runtime().await?;
         status.runtime = Some(runtime.kind().as_str());
+        status.data = Some(self.data_place(runtime.kind()));
         let mut services: Vec<(String, String)> =
             self.services().iter().map(|s| (s.name().to_owned(), s.kind().to_string())).collect();
         // One that the lab file no longer names still runs.

@@ -62,7 +62,7 @@ impl Before {
         let undone = futures_util::future::join_all(undo).await.into_iter().all(|undone| undone);
         if !self.existed
             && undone
-            && let Err(error) = lab.dir.remove()
+            && let Err(error) = lab.remove_files()
         {
             lab.report.warn(error.to_string());
         }

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use super::ProvisionError;
 use crate::report::Outcome;
 use crate::secret::Secret;
-use crate::spec::model::AppRoleSpec;
-use crate::state::{FileLock, LabDir, Staged, StateError, give};
+use crate::spec::model::{AppRoleSpec, Place};
+use crate::state::{DeliveredFiles, FileLock, LabDir, Staged, StateError, give, unless_full};
 use crate::vault::{AppRoleLogin, AppRolePair, Client, SecretIdInfo, VaultError};
 
 /// What an application finds in its delivery folder, and the proof that it works.
@@ -100,6 +100,7 @@ pub struct Courier<'a> {
     role_id_file: PathBuf,
     secret_id_file: PathBuf,
     owner: Option<(u32, u32)>,
+    lab: LabDir,
     _lock: FileLock,
 }
 
@@ -119,7 +120,47 @@ impl<'a> Courier<'a> {
         let (role_id_file, secret_id_file) = spec.deliver.paths(&spec.name, lab.path());
         let marker = marker(lab);
         let owner = spec.deliver.owner.map(|owner| (owner.uid, owner.gid));
-        Ok(Self { vault, spec, marker, role_id_file, secret_id_file, owner, _lock: lock })
+        let lab = lab.clone();
+        let courier = Self { vault, spec, marker, role_id_file, secret_id_file, owner, lab, _lock: lock };
+        courier.refuse_strangers()?;
+        Ok(courier)
+    }
+
+    /// Whether the files are where the lab file says, and not in the lab's own folder.
+    fn is_elsewhere(&self) -> bool {
+        self.spec.deliver.place != Place::LabState
+    }
+
+    /// Nothing of the user's own is written over. What is in a file that was delivered to before is the
+    /// lab's to replace, whatever it is; where that is not known any more, its form tells.
+    fn refuse_strangers(&self) -> Result<(), ProvisionError> {
+        if !self.is_elsewhere() {
+            return Ok(());
+        }
+        let known = DeliveredFiles::load(&self.lab, &self.spec.name).unwrap_or_default();
+        for (path, form) in
+            [(&self.role_id_file, is_id as fn(&str) -> bool), (&self.secret_id_file, is_id_or_token)]
+        {
+            if !known.knows(path) && !holds(path, form)? {
+                return Err(ProvisionError::NotOurs { approle: self.spec.name.clone(), path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what is about to be put into a file, so that it can be removed with the lab. Without room
+    /// for that it is delivered all the same.
+    fn note(&self, path: &Path, content: &Secret) -> Result<(), StateError> {
+        if !self.is_elsewhere() {
+            return Ok(());
+        }
+        let mut known = DeliveredFiles::load(&self.lab, &self.spec.name).unwrap_or_default();
+        unless_full(known.note(&self.lab, &self.spec.name, path, content.expose().as_bytes()))
+    }
+
+    /// The same of the secret_id, or of the token that it is wrapped in.
+    pub(super) fn note_secret_id(&self, content: &Secret) -> Result<(), StateError> {
+        self.note(&self.secret_id_file, content)
     }
 
     pub(super) fn on(&self) -> impl FnOnce(VaultError) -> ProvisionError {
@@ -133,10 +174,13 @@ impl<'a> Courier<'a> {
         // One that was delivered before its owner was changed in the lab file.
         let mut changed = self.secret_id_file.exists() && give(&self.secret_id_file, self.owner)?;
         if read_secret(&self.role_id_file)?.as_ref() == Some(&role_id) {
+            self.note(&self.role_id_file, &role_id)?;
             changed |= give(&self.role_id_file, self.owner)?;
             return Ok((role_id, changed));
         }
-        Staged::prepare(&self.role_id_file, ROOM, self.owner)?.publish(role_id.expose().as_bytes())?;
+        let staged = Staged::prepare(&self.role_id_file, ROOM, self.owner)?;
+        self.note(&self.role_id_file, &role_id)?;
+        staged.publish(role_id.expose().as_bytes())?;
         Ok((role_id, true))
     }
 
@@ -174,6 +218,7 @@ impl<'a> Courier<'a> {
                 None => self.log_in(role_id, &fresh.secret_id).await?,
             };
             let secret_id = fresh.secret_id.clone();
+            self.note_secret_id(&secret_id)?;
             tokio::task::spawn_blocking(move || staged.publish(secret_id.expose().as_bytes()))
                 .await
                 .map_err(|e| ProvisionError::not_proven("the delivery", e.to_string()))??;
@@ -266,6 +311,43 @@ impl<'a> Courier<'a> {
     }
 }
 
+/// Longest file that is looked at for its form.
+const LONGEST: u64 = 1024;
+
+/// Whether the file at `path` could be replaced without a loss: it is missing or empty, or what it holds
+/// has this form.
+fn holds(path: &Path, form: fn(&str) -> bool) -> Result<bool, StateError> {
+    use std::io::Read as _;
+    let failed = |source| StateError::Io { operation: "read", path: path.into(), source };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut content = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut content).map_err(failed)?;
+    let text = std::str::from_utf8(&content).unwrap_or("not text");
+    Ok(text.is_empty() || (text.len() as u64 <= LONGEST && form(text.trim())))
+}
+
+/// Vault's role_ids and secret_ids, as in `8f2a6b1c-0d3e-4f5a-9b7c-1e2d3f4a5b6c`.
+fn is_id(text: &str) -> bool {
+    let mut lengths = text
+        .split('-')
+        .map(|part| part.chars().all(|c| c.is_ascii_hexdigit()).then_some(part.len()).unwrap_or_default());
+    [8, 4, 4, 4, 12].iter().all(|length| lengths.next() == Some(*length)) && lengths.next().is_none()
+}
+
+/// The same, or a wrapping token, as in `hvs.CAESI…`.
+fn is_id_or_token(text: &str) -> bool {
+    let token = |text: &str| {
+        let (kind, rest) = text.split_once('.')?;
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        Some(matches!(kind, "hvs" | "hvb" | "s" | "b") && rest.len() >= 20 && rest.chars().all(legal))
+    };
+    is_id(text) || token(text) == Some(true)
+}
+
 /// Marks the secret_ids that this lab delivers: only those are ever destroyed by it.
 fn marker(lab: &LabDir) -> Map<String, Value> {
     let Value::Object(marker) = json!({ "delivered_by": "vaultlab", "lab": lab.name() }) else {
@@ -279,5 +361,38 @@ fn read_secret(file: &Path) -> Result<Option<Secret>, StateError> {
         Ok(text) => Ok(Some(Secret::new(text.trim())).filter(|secret| !secret.expose().is_empty())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StateError::Io { operation: "read", path: file.into(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_could_have_been_delivered_may_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert!(holds(&path, is_id).unwrap(), "there is none");
+        let id = "8f2a6b1c-0d3e-4f5a-9b7c-1e2d3f4a5b6c";
+        let token = format!("hvs.{}", "CAESIJ_x-1".repeat(9));
+        let long = format!("hvs.{}", "x".repeat(2000));
+        for (content, role_id, secret_id) in [
+            ("", true, true),
+            (id, true, true),
+            (&format!("{id}\n"), true, true),
+            (&token, false, true),
+            ("path \"database/creds/x\" { capabilities = [\"read\"] }", false, false),
+            ("apiVersion: vaultlab/v1\n", false, false),
+            ("s3cr3t", false, false),
+            ("\n", false, false),
+            (&format!("{id}\n{id}"), false, false),
+            (&long, false, false),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let found = (holds(&path, is_id).unwrap(), holds(&path, is_id_or_token).unwrap());
+            assert_eq!(found, (role_id, secret_id), "{content:?}");
+        }
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(!holds(&path, is_id_or_token).unwrap());
     }
 }

@@ -102,6 +102,17 @@ pub enum ProvisionError {
         /// What the lab wants.
         wanted: &'static str,
     },
+    /// Something of the user's own is where something is to be delivered.
+    #[error(
+        "cannot deliver for AppRole {approle} to {}: what is there was not delivered by vaultlab, and is left alone",
+        path.display()
+    )]
+    NotOurs {
+        /// The AppRole.
+        approle: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// A proof failed: something that was reported done does not hold.
     #[error("proof failed for {subject}: {cause}")]
     NotProven {

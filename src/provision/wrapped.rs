@@ -103,6 +103,7 @@ impl Courier<'_> {
             let info =
                 info.ok_or_else(|| not_proven("Vault does not know the wrapping token it has just made"))?;
             let bytes = token.clone();
+            self.note_secret_id(&bytes)?;
             tokio::task::spawn_blocking(move || staged.publish(bytes.expose().as_bytes()))
                 .await
                 .map_err(|e| ProvisionError::not_proven("the delivery", e.to_string()))??;

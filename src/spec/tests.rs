@@ -540,6 +540,9 @@ fn deliveries_are_checked() {
         ("{role_id: a, secret_id: b, owner: no-such-user}", "this host has no user `no-such-user`"),
         ("{role_id: a, secret_id: b, owner: 'root:no-such-group'}", "this host has no group `no-such-group`"),
         ("{wrap_ttl: 0}", "`wrap_ttl` must be at least 1s"),
+        ("{role_id: a, secret_id: ./x/../lab.yaml}", "`./x/../lab.yaml` is this lab file"),
+        ("{role_id: read.hcl, secret_id: b}", "`read.hcl` is a file the lab is made of"),
+        ("{role_id: a, secret_id: create.sql}", "`create.sql` is a file the lab is made of"),
     ] {
         let report = with(deliver).report();
         assert!(report.contains(told), "{told} is not in\n{report}");

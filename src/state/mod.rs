@@ -4,6 +4,7 @@
 
 mod accounts;
 mod atomic;
+mod delivered;
 mod encryption;
 mod home;
 mod keeper;
@@ -16,6 +17,7 @@ mod unlock;
 
 pub use accounts::{Accounts, Credentials, DatabaseAccounts, StaticAccount};
 pub use atomic::{Staged, Visibility, give, read_json, write_atomic, write_json, write_json_unsynced};
+pub use delivered::DeliveredFiles;
 pub use encryption::is_recipient;
 pub use home::{Home, LabDir, valid_lab_name};
 pub use keeper::{
@@ -38,8 +40,6 @@ pub(crate) fn editing() -> MutexGuard<'static, ()> {
     EDITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why the state on disk could not be read or written.
-#[derive(Debug, thiserror::Error)]
 /// For what is written only so that it need not be found out again: on a full disk, labs that take up
 /// the room can still be stopped and removed.
 pub(crate) fn unless_full(written: Result<(), StateError>) -> Result<(), StateError> {
@@ -49,6 +49,8 @@ pub(crate) fn unless_full(written: Result<(), StateError>) -> Result<(), StateEr
     }
 }
 
+/// Why the state on disk could not be read or written.
+#[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// No home folder is known and `VAULTLAB_HOME` is not set.
     #[error("cannot find a folder for the state of labs: neither VAULTLAB_HOME nor a home folder is known")]
@@ -137,14 +139,14 @@ pub enum StateError {
 }
 
 impl StateError {
-    pub(crate) fn io(
-        operation: &'static str,
     /// Whether there is no room on the disk.
     pub fn is_full(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
+    pub(crate) fn io(
+        operation: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -67,13 +67,14 @@ fn text(status: &LabStatus) -> String {
         (false, false) => "\nNext: vaultlab up\n",
     };
     format!(
-        "Lab {} {state}.\n\n{}{}\n  roles     {}\n{fixed}  AppRoles  {}\n  lab file  {file}\n  folder    {}\n{next}",
+        "Lab {} {state}.\n\n{}{}\n  roles     {}\n{fixed}  AppRoles  {}\n  lab file  {file}\n  folder    {}\n  data      {}\n{next}",
         status.lab,
         table(&rows),
         status.keeper.as_ref().map(keeper).unwrap_or_default(),
         status.roles.join(", "),
         status.approles.join(", "),
         status.folder.display(),
+        status.data.as_deref().unwrap_or_default(),
     )
 }
 

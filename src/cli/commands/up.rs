@@ -66,7 +66,7 @@ fn roles(database: &DatabaseInfo) -> String {
 pub(super) async fn down(settings: &Settings, volumes: bool) -> Result<ExitCode, LabError> {
     let lab = settings.known_lab()?;
     let down = lab.down(if volumes { Data::Remove } else { Data::Keep }).await?;
-    settings.printer().result(&down, |Down { lab, stopped, data, engine_skipped }| {
+    settings.printer().result(&down, |Down { lab, stopped, data, keys, engine_skipped }| {
         let what = match (stopped.is_empty(), volumes) {
             (true, false) => format!("Lab {lab} was not running."),
             (true, true) => format!("Lab {lab} is gone."),
@@ -79,13 +79,13 @@ pub(super) async fn down(settings: &Settings, volumes: bool) -> Result<ExitCode,
                  container engine was not asked: {cause}.\n"
             );
         }
-        match data {
-            Some(path) => format!(
-                "{what} Its data stays in {}; `{}` removes it.\n",
-                path.display(),
+        match (data, keys) {
+            (Some(data), Some(keys)) => format!(
+                "{what} Its data stays in {data}, its keys in {}; `{}` removes both.\n",
+                keys.display(),
                 suggest("vaultlab down --volumes", &settings.selector()),
             ),
-            None => format!("{what}\n"),
+            _ => format!("{what}\n"),
         }
     });
     Ok(ExitCode::SUCCESS)

@@ -1,12 +1,12 @@
 //! Where an AppRole's role_id and secret_id go, whose they are, and how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Group, User, getegid, geteuid};
 
 use super::Input;
 use crate::spec::decode::{At, Problems};
-use crate::spec::model::{Delivery, Owner, Place};
+use crate::spec::model::{DatabaseSpec, Delivery, Origin, Owner, Place};
 use crate::spec::wire::{Deliver, LabFile};
 
 /// How a delivery is made.
@@ -92,5 +92,49 @@ pub(super) fn check(file: &LabFile, input: &Input<'_>, problems: &mut Problems<'
             problems.add_help(name.place, message, "name the file in it too");
         }
         taken.push((path, name.place.line));
+    }
+}
+
+/// Notes deliveries that would write over what the lab is made of: the lab file, and `inputs`.
+pub(super) fn check_inputs<'a>(
+    file: &LabFile,
+    input: &Input<'_>,
+    inputs: impl Iterator<Item = &'a Path>,
+    problems: &mut Problems<'_>,
+) {
+    let Origin::File(lab_file) = &input.origin else { return };
+    let (lab_file, inputs) = (place_of(lab_file), inputs.map(place_of).collect::<Vec<_>>());
+    let delivers = file.approles.iter().filter_map(|approle| approle.deliver.as_ref());
+    for name in delivers.flat_map(|deliver| [&deliver.role_id, &deliver.secret_id].into_iter().flatten()) {
+        let Some(path) = input.files.output(&name.value).map(|path| place_of(&path)) else { continue };
+        let what = match path == lab_file {
+            true => "is this lab file",
+            false if inputs.contains(&path) => "is a file the lab is made of",
+            false => continue,
+        };
+        let message = format!("`{}` {what}, which the delivery would write over", name.value);
+        problems.add_help(name.place, message, "name another file");
+    }
+}
+
+/// Where a database's SQL was read from.
+pub(super) fn sources(database: &DatabaseSpec) -> impl Iterator<Item = &str> {
+    let scripts = [&database.admin].into_iter().chain(&database.schema).chain(&database.seed);
+    let of_roles = database.roles.iter().flat_map(|role| {
+        let more = [&role.revocation_statements, &role.renew_statements, &role.rollback_statements];
+        [&role.creation_statements].into_iter().chain(more.into_iter().flatten())
+    });
+    let of_static =
+        database.static_roles.iter().flat_map(|role| role.grants.iter().chain(&role.rotation_statements));
+    scripts.chain(of_roles).chain(of_static).map(|sql| sql.origin.as_str())
+}
+
+/// A file's place whatever way leads there. A link in that place is what would be replaced, so it is not
+/// followed.
+fn place_of(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path.into(),
     }
 }

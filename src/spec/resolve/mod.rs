@@ -89,6 +89,13 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
     let policies = access::policies(&file, input, problems);
     let approles = access::approles(&file, &root, input, problems);
     check_ports(&file, problems);
+    let sources = databases.iter().flat_map(delivery::sources);
+    let sources = sources.chain(policies.iter().map(|policy| policy.origin.as_str())).map(Path::new);
+    let identity = match &vault.key_store {
+        Protection::Recipients { identity, .. } => identity.as_deref(),
+        _ => None,
+    };
+    delivery::check_inputs(&file, input, sources.chain(identity), problems);
 
     Some(LabSpec {
         name: name?,
