@@ -190,6 +190,121 @@ fn a_full_disk_is_told_and_the_next_up_goes_on() {
 }
 
 #[test]
+fn a_lab_on_a_full_disk_can_be_stopped_and_removed() {
+    if !databases() {
+        return;
+    }
+    let Some(disk) = SmallDisk::mount("200m") else {
+        eprintln!("skipped: only root may mount a small file system");
+        return;
+    };
+    let lab = TestLab::in_home("stuck", disk.0.path());
+    lab.write("vaultlab.yaml", &small_lab(GOOD, ""));
+    for options in [&["down"][..], &["down", "--volumes"]] {
+        lab.ok(&["up", "--progress", "quiet"]);
+        let filler = disk.0.path().join("filler");
+        drop(std::fs::write(&filler, vec![1_u8; 256 << 20]));
+        assert!(std::fs::write(disk.0.path().join("one-more"), "x").is_err(), "it is full");
+        lab.ok(&[options, &["--progress", "quiet"]].concat());
+        assert_eq!(lab.processes(), Vec::<String>::new(), "{options:?}");
+        std::fs::remove_file(&filler).unwrap();
+    }
+    lab.assert_gone();
+}
+
+#[test]
+fn data_of_another_engine_or_database_is_told_at_once_and_left_alone() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("other-data");
+    let first = small_lab(GOOD, "");
+    lab.write("vaultlab.yaml", &first);
+    lab.ok(&["up", "--progress", "quiet"]);
+    for run in ["running", "stopped"] {
+        for (from, to, made_for) in [
+            ("engine: postgres", "engine: mysql", "made for PostgreSQL, and the lab file now says MySQL"),
+            ("database: app\n", "database: app2\n", "a database called \"app\", and"),
+        ] {
+            lab.write("vaultlab.yaml", &first.replacen(from, to, 1));
+            let began = std::time::Instant::now();
+            let error = lab.fails(5, &["up"]);
+            assert!(error.contains(made_for) && error.contains("next: vaultlab"), "{run}: {error}");
+            assert!(error.contains("down --volumes"), "{run}: {error}");
+            assert!(began.elapsed() < std::time::Duration::from_secs(5), "{run}: it waited");
+        }
+        lab.write("vaultlab.yaml", &first);
+        lab.ok(&["up", "--progress", "quiet"]);
+        lab.ok(&["creds", "app"]);
+        lab.ok(&["down", "--progress", "quiet"]);
+    }
+}
+
+/// A lab without databases whose AppRole's files go where `deliver` says.
+fn delivering_lab(deliver: &str) -> String {
+    format!(
+        "apiVersion: vaultlab/v1\nvault: {{flavour: embedded}}\n\
+         policies:\n  - name: p\n    hcl: 'path \"secret/*\" {{ capabilities = [\"read\"] }}'\n\
+         approles:\n  - {{name: app, policies: [p], deliver: {deliver}}}\n"
+    )
+}
+
+#[test]
+fn a_delivery_leaves_alone_what_it_did_not_write_and_is_removed_with_the_lab() {
+    let lab = TestLab::new("deliver");
+    lab.write("vaultlab.yaml", &delivering_lab("{role_id: app/role_id, secret_id: app/secret_id}"));
+    let own = lab.write("app/secret_id", "my own notes\n");
+    let error = lab.fails(6, &["up", "--progress", "quiet"]);
+    assert!(error.contains("was not delivered by vaultlab") && error.contains("next: mv "), "{error}");
+    assert_eq!(std::fs::read_to_string(&own).unwrap(), "my own notes\n");
+    assert!(!own.with_file_name("role_id").exists());
+
+    std::fs::remove_file(&own).unwrap();
+    lab.ok(&["up", "--progress", "quiet"]);
+    let down = lab.ok(&["down"]);
+    let (data, keys) = (lab.services(), lab.state());
+    for place in [&data, &keys] {
+        assert!(down.contains(&place.display().to_string()), "{down}");
+    }
+    assert!(lab.run(&["status"]).stdout.windows(4).any(|part| part == b"data"));
+    // With its state lost, it is delivered again all the same.
+    for folder in [&data, &keys] {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.ok(&["down", "--progress", "quiet"]);
+    let other = own.with_file_name("role_id");
+    std::fs::write(&other, "changed since").unwrap();
+    lab.ok(&["down", "--volumes", "--progress", "quiet"]);
+    assert!(!own.exists() && other.exists(), "only what is still what was delivered");
+    lab.assert_gone();
+}
+
+#[test]
+fn a_lab_without_databases_has_nothing_to_rotate_and_no_credentials() {
+    let lab = TestLab::new("empty");
+    lab.write("vaultlab.yaml", &delivering_lab("{}"));
+    let error = lab.fails(2, &["demo", "rotate"]);
+    assert!(error.contains("there is nothing to check"), "{error}");
+    lab.assert_gone();
+    lab.ok(&["up", "--progress", "quiet"]);
+    assert!(lab.fails(2, &["demo", "rotate"]).contains("there is nothing to check"));
+    assert!(lab.fails(2, &["creds", "x"]).contains("it has none"));
+    assert!(lab.fails(2, &["demo", "rotate", "--for", "5s"]).contains("--watch"));
+}
+
+#[test]
+fn looking_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("not/there");
+    let lab = TestLab::in_home("nowhere", &home);
+    for arguments in [&["ls"][..], &["status"], &["down"], &["logs"], &["prune", "--dry-run"], &["doctor"]] {
+        lab.run(arguments);
+        assert!(!folder.path().join("not").exists(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_wrong_lab_file_is_told_with_everything_that_is_wrong() {
     let lab = TestLab::new("wrong-file");
     lab.write(

@@ -351,7 +351,7 @@ pub enum Demo {
         #[arg(long)]
         watch: bool,
         /// How long to watch
-        #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, default_value = "30s", requires = "watch")]
         duration: Duration,
         /// Keep everything as it is when it fails
         #[arg(long)]

@@ -31,6 +31,7 @@ impl Lab {
         options: &DemoOptions,
         interrupt: impl Future<Output = ()>,
     ) -> Result<DemoResult, LabError> {
+        something_to_rotate(self)?;
         let mut interrupt = std::pin::pin!(interrupt);
         let existed = self.dir().manifest().exists();
         let (running, ours) = match self.running().await {
@@ -49,14 +50,23 @@ impl Lab {
     }
 }
 
+/// Nothing that was checked is no success.
+fn something_to_rotate(lab: &Lab) -> Result<(), LabError> {
+    if lab.spec().databases.is_empty() {
+        return Err(LabError::NoDatabase { lab: lab.name().into() });
+    }
+    Ok(())
+}
+
 impl RunningLab {
     /// Runs the scenario on this lab.
     ///
     /// # Errors
-    /// Only when the lab's own state cannot be read; what the scenario finds wrong is a failed
+    /// Only when the lab's own state cannot be read, or it has no database; what the scenario finds wrong is a failed
     /// check in the result.
     pub async fn demo_rotate(&self, options: &DemoOptions) -> Result<DemoResult, LabError> {
         let lab = self.lab();
+        something_to_rotate(lab)?;
         let accounts = Accounts::load(lab.dir())?;
         let mut checks = Checks::new(lab.report());
         let token = self.log_in(&mut checks).await;

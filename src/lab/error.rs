@@ -43,7 +43,7 @@ pub enum LabError {
         detail: String,
     },
     /// The lab has no role of that name.
-    #[error("lab {lab} has no role {role:?}; it has {}", known.join(", "))]
+    #[error("lab {lab} has no role {role:?}; it has {}", listed(known))]
     UnknownRole {
         /// The lab.
         lab: String,
@@ -63,7 +63,7 @@ pub enum LabError {
         known: Vec<String>,
     },
     /// The lab has no AppRole of that name.
-    #[error("lab {lab} has no AppRole {approle:?}; it has {}", known.join(", "))]
+    #[error("lab {lab} has no AppRole {approle:?}; it has {}", listed(known))]
     UnknownAppRole {
         /// The lab.
         lab: String,
@@ -71,6 +71,12 @@ pub enum LabError {
         approle: String,
         /// The names there are.
         known: Vec<String>,
+    },
+    /// There is nothing to show on the lab.
+    #[error("lab {lab} has no database: there is nothing to check")]
+    NoDatabase {
+        /// The lab.
+        lab: String,
     },
     /// There is no such lease.
     #[error("lab {lab} has no lease, account or role {wanted:?}")]
@@ -97,7 +103,7 @@ pub enum LabError {
         ours: String,
     },
     /// `--map` names a variable the lab does not have.
-    #[error("there is no variable {variable:?}; there are {}", known.join(", "))]
+    #[error("there is no variable {variable:?}; there are {}", listed(known))]
     UnknownVariable {
         /// The name as given.
         variable: String,
@@ -182,6 +188,7 @@ impl LabError {
             | Self::UnknownVariable { .. }
             | Self::UnknownLease { .. }
             | Self::NoBreakGlass { .. }
+            | Self::NoDatabase { .. }
             | Self::OtherFile { .. }
             | Self::DatabaseUrl
             | Self::Unasked
@@ -226,6 +233,10 @@ impl LabError {
             Self::Provision(ProvisionError::KeysMissing { .. } | ProvisionError::WrongKeys { .. }) => {
                 "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost".into()
             }
+            Self::Provision(ProvisionError::NotOurs { path, .. }) => {
+                let path = path.display();
+                format!("mv {path} {path}.mine && vaultlab up   # or name another file under `deliver`")
+            }
             Self::Provision(_) => "vaultlab up --retain   # keeps the services, to look at them".into(),
             Self::Vault(_) => match self.vault() {
                 Some(error) if error.is_status(403) => {
@@ -233,15 +244,14 @@ impl LabError {
                 }
                 Some(VaultError::Unreachable { .. }) => "vaultlab status".into(),
                 _ => "vaultlab logs vault".into(),
-            Self::Provision(ProvisionError::NotOurs { path, .. }) => {
-                let path = path.display();
-                format!("mv {path} {path}.mine && vaultlab up   # or name another file under `deliver`")
-            }
             },
             Self::NotRunning { .. } => "vaultlab up".into(),
             Self::Timeout { .. } => "vaultlab up --timeout 5m".into(),
             Self::Database(_) | Self::Keeper(_) | Self::UnknownRole { .. } | Self::UnknownAppRole { .. } => {
                 "vaultlab status".into()
+            }
+            Self::NoDatabase { .. } => {
+                "vaultlab init --help   # the lab that it writes has two databases".into()
             }
             Self::UnknownLease { .. } => "vaultlab leases".into(),
             Self::NoBreakGlass { .. } => "vaultlab up   # after `break_glass: on` in the lab file".into(),
@@ -286,6 +296,11 @@ impl LabError {
             _ => &[],
         }
     }
+}
+
+/// Names, or that there is none.
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 fn next_for_state(error: &StateError) -> &'static str {
