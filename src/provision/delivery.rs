@@ -332,10 +332,8 @@ fn holds(path: &Path, form: fn(&str) -> bool) -> Result<bool, StateError> {
 
 /// Vault's role_ids and secret_ids, as in `8f2a6b1c-0d3e-4f5a-9b7c-1e2d3f4a5b6c`.
 fn is_id(text: &str) -> bool {
-    let mut lengths = text
-        .split('-')
-        .map(|part| part.chars().all(|c| c.is_ascii_hexdigit()).then_some(part.len()).unwrap_or_default());
-    [8, 4, 4, 4, 12].iter().all(|length| lengths.next() == Some(*length)) && lengths.next().is_none()
+    text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+        && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
 /// The same, or a wrapping token, as in `hvs.CAESI…`.
