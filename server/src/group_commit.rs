@@ -236,7 +236,11 @@ mod tests {
 
         fn write(&mut self, items: Vec<u32>) -> Vec<Result<(), ()>> {
             let _gate = self.gate.lock().unwrap();
-            items.into_iter().map(|item| Ok(self.keep(item))).collect()
+            let keep = |item| {
+                self.keep(item);
+                Ok(())
+            };
+            items.into_iter().map(keep).collect()
         }
 
         fn write_here(&mut self, item: u32) -> Result<Result<(), ()>, u32> {
