@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use process_wrap::std::{CommandWrap, ProcessSession};
 use tokio::sync::oneshot;
@@ -13,7 +14,12 @@ use tokio::task::JoinHandle;
 use super::{Lab, LabError, RunningLab};
 use crate::keeper::{self, Keeper, KeeperError, SUPERVISE};
 use crate::report::Outcome;
+use crate::runtime::RuntimeError;
+use crate::runtime::docker::DockerError;
 use crate::state::{FileLock, KeeperRecord, LockHolder, is_kept};
+
+/// Pause between two questions whether an engine is back.
+const ENGINE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Whether `up` leaves a keeper behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,7 +90,26 @@ impl Lab {
     /// # Errors
     /// [`LabError::NotRunning`] when it was never up, [`KeeperError::Kept`] when it has a keeper.
     pub async fn supervise(&self, interrupt: impl Future<Output = ()>) -> Result<(), LabError> {
-        let keeper = self.keeper(SUPERVISE).await?;
+        let mut interrupt = std::pin::pin!(interrupt);
+        let mut told = false;
+        // One that is started while its engine is being started anew is needed as soon as that is back.
+        let keeper = loop {
+            match self.keeper(SUPERVISE).await {
+                Err(LabError::Runtime(RuntimeError::Docker(error @ DockerError::Unreachable { .. }))) => {
+                    if !std::mem::replace(&mut told, true) {
+                        self.report.warn(format!("{error}; it is asked again until it does"));
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(ENGINE_INTERVAL) => {}
+                        () = &mut interrupt => return Ok(()),
+                    }
+                    if self.dir.keeper_stop().exists() || !self.dir.try_exists()? {
+                        return Ok(());
+                    }
+                }
+                other => break other?,
+            }
+        };
         self.keep_events()?;
         Ok(keeper.run(interrupt).await?)
     }
