@@ -114,7 +114,9 @@ impl<'a> Courier<'a> {
         spec: &'a AppRoleSpec,
         lab: &LabDir,
     ) -> Result<Self, ProvisionError> {
-        let locked = FileLock::lock(&lab.delivery_lock(&spec.name), PATIENCE).await?;
+        let path = lab.delivery_lock(&spec.name);
+        lab.make_inside(path.parent().unwrap_or(lab.path()))?;
+        let locked = FileLock::lock(&path, PATIENCE).await?;
         let mut lock = locked.map_err(|holder| StateError::Locked { lab: lab.name().into(), holder })?;
         lock.sign("vaultlab delivering", std::process::id())?;
         let (role_id_file, secret_id_file) = spec.deliver.paths(&spec.name, lab.path());
@@ -178,7 +180,7 @@ impl<'a> Courier<'a> {
             changed |= give(&self.role_id_file, self.owner)?;
             return Ok((role_id, changed));
         }
-        let staged = Staged::prepare(&self.role_id_file, ROOM, self.owner)?;
+        let staged = self.stage_for(&self.role_id_file)?;
         self.note(&self.role_id_file, &role_id)?;
         staged.publish(role_id.expose().as_bytes())?;
         Ok((role_id, true))
@@ -186,7 +188,12 @@ impl<'a> Courier<'a> {
 
     /// Takes room for a secret_id before there is one.
     pub(super) fn stage(&self) -> Result<Staged, StateError> {
-        Staged::prepare(&self.secret_id_file, ROOM, self.owner)
+        self.stage_for(&self.secret_id_file)
+    }
+
+    fn stage_for(&self, file: &Path) -> Result<Staged, StateError> {
+        self.lab.make_inside(file.parent().unwrap_or(self.lab.path()))?;
+        Staged::prepare(file, ROOM, self.owner)
     }
 
     /// The secret_id in the file with what Vault says of it; `None` when there is no file, or Vault

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -240,6 +240,28 @@ impl LabDir {
         make_private_folder(&self.path)
     }
 
+    /// Makes a folder in the lab's, if it is to be there. The lab's own is not made: whoever removed it under
+    /// a keeper wants it gone.
+    pub fn make_inside(&self, folder: &Path) -> Result<(), StateError> {
+        let Ok(inside) = folder.strip_prefix(&self.path) else { return Ok(()) };
+        let mut made = self.path.clone();
+        for part in inside {
+            made.push(part);
+            match fs::DirBuilder::new().mode(0o700).create(&made) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(StateError::io("create the folder", made)(e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// That the lab's folder is there; asked right before something is written by who must not make it anew.
+    pub fn is_there(&self) -> Result<(), StateError> {
+        fs::metadata(&self.path).map(drop).map_err(StateError::io("find the folder", &self.path))
+    }
+
     /// Removes everything the lab keeps on disk.
     pub fn remove(&self) -> Result<(), StateError> {
         [&self.service_path, &self.path].into_iter().try_for_each(|path| remove_tree(path))
@@ -346,6 +368,21 @@ mod tests {
         for name in ["notes", "a", "0-1_x", &"x".repeat(63)] {
             assert!(valid_lab_name(name), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_lab_that_was_removed_is_not_made_again_by_what_goes_into_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let lab = Home::at(dir.path()).unwrap().lab("a").unwrap();
+        let folder = lab.delivery("app");
+        assert!(lab.make_inside(&folder).is_err() && !lab.exists());
+        lab.create().unwrap();
+        lab.make_inside(&folder).unwrap();
+        lab.make_inside(&folder).unwrap();
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let elsewhere = dir.path().join("elsewhere/delivered");
+        lab.make_inside(&elsewhere).unwrap();
+        assert!(!elsewhere.exists(), "not the lab's");
     }
 
     #[test]

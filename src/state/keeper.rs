@@ -32,6 +32,7 @@ impl KeeperToken {
 
     /// Saves it, before it is used.
     pub fn save(&self, lab: &LabDir) -> Result<(), StateError> {
+        lab.is_there()?;
         write_json(&lab.keeper_token(), self, Visibility::Private)
     }
 }

@@ -47,8 +47,16 @@ impl FileLock {
     /// Locks the file at `path`, which is made (0600) when it is missing, or says who has it. The
     /// holder's name is not written yet: see [`sign`](Self::sign).
     pub fn try_lock(path: &Path) -> Result<Result<Self, LockHolder>, StateError> {
+        Self::try_lock_in(path, make_private_folder)
+    }
+
+    /// The same, `folder` seeing to the folder it is in.
+    fn try_lock_in(
+        path: &Path,
+        folder: fn(&Path) -> Result<(), StateError>,
+    ) -> Result<Result<Self, LockHolder>, StateError> {
         loop {
-            make_private_folder(path.parent().unwrap_or(Path::new(".")))?;
+            folder(path.parent().unwrap_or(Path::new(".")))?;
             let mut file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -151,7 +159,7 @@ impl LabLock {
         let deadline = tokio::time::Instant::now() + patience;
         let mut waiting = Some(waiting);
         loop {
-            match Self::try_acquire(lab, purpose)? {
+            match Self::take(lab, purpose, make_private_folder)? {
                 Ok(lock) => return Ok(lock),
                 Err(holder) if tokio::time::Instant::now() >= deadline => {
                     return Err(StateError::Locked { lab: lab.name().into(), holder });
@@ -167,9 +175,17 @@ impl LabLock {
         }
     }
 
-    /// Takes the lock, or says who has it.
+    /// Takes the lock of a lab that is there, or says who has it.
     pub fn try_acquire(lab: &LabDir, purpose: &str) -> Result<Result<Self, LockHolder>, StateError> {
-        match FileLock::try_lock(&lab.lock())? {
+        Self::take(lab, purpose, |_| Ok(()))
+    }
+
+    fn take(
+        lab: &LabDir,
+        purpose: &str,
+        folder: fn(&Path) -> Result<(), StateError>,
+    ) -> Result<Result<Self, LockHolder>, StateError> {
+        match FileLock::try_lock_in(&lab.lock(), folder)? {
             Ok(mut lock) => {
                 let predecessor_was_killed = lock.is_signed()?;
                 // It holds without a name in it, too.

@@ -170,7 +170,8 @@ fn a_lab_whose_folder_is_deleted_is_no_longer_kept() {
     eventually("no keeper", Duration::from_secs(30), || {
         !lab.processes().iter().any(|process| process.contains(" supervise "))
     });
-    assert!(!lab.state().exists());
+    let left = std::fs::read_dir(lab.state()).into_iter().flatten().flatten().map(|entry| entry.path());
+    assert!(!lab.state().exists(), "made again: {:?}", left.collect::<Vec<_>>());
     lab.ok(&["down", "--volumes", "--progress", "quiet"]);
     lab.assert_gone();
 }
