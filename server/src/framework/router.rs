@@ -78,6 +78,7 @@ pub struct Call<'r, E> {
     pub request: &'r Request,
     captures: Captures<'r>,
     ignored: Vec<&'r str>,
+    on_existence_check: bool,
 }
 
 impl<E: Copy> Router<E> {
@@ -111,7 +112,9 @@ impl<E: Copy> Router<E> {
                 .filter(|key| !captures.iter().any(|(field, _)| field == key))
                 .collect(),
         };
-        Ok(Call { endpoint: route.endpoint, request, captures, ignored })
+        let writes = matches!(request.operation, Operation::Create | Operation::Update);
+        let on_existence_check = writes && route.operations.contains(&Operation::Create);
+        Ok(Call { endpoint: route.endpoint, request, captures, ignored, on_existence_check })
     }
 
     /// The table of endpoints, for help and documentation.
@@ -133,7 +136,7 @@ impl<'r, E> Call<'r, E> {
 
     /// Typed access to the body.
     pub fn fields(&self) -> Fields<'r> {
-        self.request.fields()
+        self.request.fields().on_existence_check(self.on_existence_check)
     }
 
     /// Adds to an answer Vault's warnings about parameters it didn't know and parameters that the

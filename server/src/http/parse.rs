@@ -67,7 +67,7 @@ pub fn request(parts: &Parts<'_>, body: &Bytes) -> Result<Request, Error> {
             if media_type(kind) != "application/merge-patch+json" {
                 return Err(Error::coded(
                     415,
-                    format!("PATCH requires Content-Type of application/merge-patch+json, received {kind}"),
+                    format!("PATCH requires Content-Type of application/merge-patch+json, provided {kind}"),
                 ));
             }
             (Operation::Patch, json_object(body)?)

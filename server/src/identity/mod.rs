@@ -198,6 +198,6 @@ fn shown(active: &Active, entity: &StoredEntity) -> Response {
         "metadata": null_if_empty(json!(entity.metadata)),
         "name": entity.name,
         "namespace_id": "root",
-        "policies": if entity.policies.is_empty() { Value::Null } else { json!(entity.policies) },
+        "policies": entity.policies,
     }))
 }

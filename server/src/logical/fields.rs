@@ -13,12 +13,20 @@ use crate::duration;
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
     data: &'a Object,
+    on_existence_check: bool,
 }
 
 impl<'a> Fields<'a> {
     /// Access to `data`.
     pub fn new(data: &'a Object) -> Self {
-        Self { data }
+        Self { data, on_existence_check: false }
+    }
+
+    /// The same for a path where Vault looks whether the thing exists before it writes: it reads the fields
+    /// there already, and its errors lack the words they begin with elsewhere.
+    #[must_use]
+    pub(crate) fn on_existence_check(self, checked: bool) -> Self {
+        Self { on_existence_check: checked, ..self }
     }
 
     /// The raw value; null counts as absent.
@@ -44,7 +52,7 @@ impl<'a> Fields<'a> {
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(Value::Bool(flag)) => Ok(Some(if *flag { "1" } else { "0" }.to_owned())),
-            Some(other) => Err(wrong_type(name, "string", other)),
+            Some(other) => Err(self.unconvertible(name, "string", other)),
         }
     }
 
@@ -62,12 +70,15 @@ impl<'a> Fields<'a> {
             Some(Value::Null) => Ok(Some(false)),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(Value::Number(number)) => Ok(Some(number.as_f64() != Some(0.0))),
-            Some(value @ Value::String(text)) => match text.as_str() {
-                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
-                "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
-                _ => Err(wrong_type(name, "bool", value)),
-            },
-            Some(other) => Err(wrong_type(name, "bool", other)),
+            Some(Value::String(text)) => {
+                match text.as_str() {
+                    "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
+                    "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
+                    _ => Err(self
+                        .refused(name, "'' cannot parse value as 'bool': strconv.ParseBool: invalid syntax")),
+                }
+            }
+            Some(other) => Err(self.unconvertible(name, "bool", other)),
         }
     }
 
@@ -82,9 +93,11 @@ impl<'a> Fields<'a> {
             Value::String(text) if text.is_empty() => Some(0),
             Value::String(text) => text.parse().ok(),
             Value::Bool(flag) => Some(i64::from(*flag)),
-            _ => None,
+            other => return Err(self.unconvertible(name, "int", other)),
         };
-        number.map(Some).ok_or_else(|| wrong_type(name, "int", value))
+        number.map(Some).ok_or_else(|| {
+            self.refused(name, "'' cannot parse value as 'int': strconv.ParseInt: invalid syntax")
+        })
     }
 
     /// A duration: seconds or Go's syntax.
@@ -92,11 +105,18 @@ impl<'a> Fields<'a> {
         let Some(value) = self.value(name) else {
             return Ok(None);
         };
-        duration::parse_value(value).map(Some).map_err(|error| {
-            Error::bad_request(format!(
-                "Field validation failed: error converting input for field {name:?}: {error}"
-            ))
-        })
+        duration::parse_value(value).map(Some).map_err(|error| self.refused(name, &error.to_string()))
+    }
+
+    /// A duration in a field that Vault declares as a text and parses later: its error names no field.
+    pub fn text_duration(&self, name: &str) -> Result<Option<Duration>, Error> {
+        let Some(text) = self.string(name)? else {
+            return Ok(None);
+        };
+        if text.is_empty() {
+            return Ok(Some(Duration::ZERO));
+        }
+        duration::parse(&text).map(Some).map_err(|error| Error::bad_request(error.to_string()))
     }
 
     /// A list of strings; a single string is split at commas. Entries are trimmed, empty ones dropped.
@@ -118,16 +138,20 @@ impl<'a> Fields<'a> {
         if value.is_null() {
             return Ok(Some(Vec::new()));
         }
-        let Value::Array(items) = value else {
-            return Ok(self.string(name)?.map(|text| vec![text]));
+        let items = match value {
+            Value::Array(items) => items,
+            // A list of this one thing.
+            Value::Object(_) => return Err(self.refused(name, &unconvertible_item(0, value))),
+            _ => return Ok(self.string(name)?.map(|text| vec![text])),
         };
         items
             .iter()
-            .map(|item| match item {
+            .enumerate()
+            .map(|(at, item)| match item {
                 Value::String(text) => Ok(text.clone()),
                 Value::Number(number) => Ok(number.to_string()),
                 Value::Bool(flag) => Ok(if *flag { "1" } else { "0" }.to_owned()),
-                other => Err(wrong_type(name, "list of strings", other)),
+                other => Err(self.refused(name, &unconvertible_item(at, other))),
             })
             .collect::<Result<_, _>>()
             .map(Some)
@@ -140,10 +164,15 @@ impl<'a> Fields<'a> {
             Some(Value::Null) => Ok(Some(Object::new())),
             Some(Value::Object(map)) => Ok(Some(map.clone())),
             Some(value @ Value::String(text)) => {
-                serde_json::from_str(text).map(Some).map_err(|_| wrong_type(name, "map", value))
+                serde_json::from_str(text).map(Some).map_err(|_| self.no_map(name, value))
             }
-            Some(other) => Err(wrong_type(name, "map", other)),
+            Some(other) => Err(self.no_map(name, other)),
         }
+    }
+
+    /// The error for a value that should be a map.
+    pub(crate) fn no_map(self, name: &str, value: &Value) -> Error {
+        self.unconvertible(name, "map[string]interface {}", value)
     }
 
     /// A map of strings: an object, its JSON text, `k=v,k2=v2`, or a list of `k=v`.
@@ -160,21 +189,41 @@ impl<'a> Fields<'a> {
                 let object = self.object(name)?.unwrap_or_default();
                 let fields = Fields::new(&object);
                 return object
-                    .keys()
-                    .map(|key| Ok((key.clone(), fields.string(key)?.unwrap_or_default())))
+                    .iter()
+                    .map(|(key, value)| {
+                        // Not a map of texts, so Vault reads it as a list, of this one thing.
+                        let text =
+                            fields.string(key).map_err(|_| self.refused(name, &unconvertible_item(0, value)));
+                        Ok((key.clone(), text?.unwrap_or_default()))
+                    })
                     .collect::<Result<_, _>>()
                     .map(Some);
             }
         };
         pairs
             .iter()
-            .filter(|pair| !pair.trim().is_empty())
-            .map(|pair| {
-                let (key, text) = pair.split_once('=').ok_or_else(|| wrong_type(name, "map", value))?;
+            .enumerate()
+            .filter(|(_, pair)| !pair.trim().is_empty())
+            .map(|(at, pair)| {
+                let (key, text) = pair.split_once('=').ok_or_else(|| {
+                    self.refused(name, &format!("invalid key pair at index {at} in field {name:?}"))
+                })?;
                 Ok((key.trim().to_owned(), text.trim().to_owned()))
             })
             .collect::<Result<_, _>>()
             .map(Some)
+    }
+
+    fn unconvertible(self, name: &str, expected: &str, value: &Value) -> Error {
+        let found = go_type(value);
+        self.refused(name, &format!("'' expected type '{expected}', got unconvertible type '{found}'"))
+    }
+
+    /// The error of a field that cannot be read. As in Vault since values were found in its logs, none is
+    /// repeated.
+    pub(crate) fn refused(self, name: &str, cause: &str) -> Error {
+        let start = if self.on_existence_check { "" } else { "Field validation failed: " };
+        Error::bad_request(format!("{start}error converting input for field {name:?}: {cause}"))
     }
 
     /// Adds Vault's warning for fields that aren't `known` to a response.
@@ -190,18 +239,24 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn wrong_type(name: &str, expected: &str, value: &Value) -> Error {
-    let found = match value {
-        Value::Null => "null",
+/// The text for an item of a list that isn't a string.
+fn unconvertible_item(at: usize, item: &Value) -> String {
+    let found = go_type(item);
+    format!(
+        "decoding failed due to the following error(s):\n\n'[{at}]' expected type 'string', got unconvertible type '{found}'"
+    )
+}
+
+/// What Go calls the type of a decoded JSON value.
+pub(crate) fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nil",
         Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
+        Value::Number(_) => "json.Number",
         Value::String(_) => "string",
-        Value::Array(_) => "list",
-        Value::Object(_) => "map",
-    };
-    Error::bad_request(format!(
-        "Field validation failed: error converting input for field {name:?}: expected type '{expected}', got unconvertible type '{found}'"
-    ))
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
 }
 
 #[cfg(test)]

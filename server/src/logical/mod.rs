@@ -18,6 +18,7 @@ mod ttl;
 pub use backend::{Backend, BackendContext, Factory, MountInfo, SpecialPaths};
 pub use error::Error;
 pub use fields::Fields;
+pub(crate) use fields::go_type;
 pub use lease::{LeaseOptions, Renewal, Secret, SecretLease};
 pub use operation::Operation;
 pub use request::{Headers, Request};

@@ -162,8 +162,9 @@ impl Pki {
                     _ => crate::logical::Object::new(),
                 };
                 sent.extend(call.request.data.clone());
-                self.view.put_json(&format!("role/{name}"), &Role::from_request(&sent)?).await?;
-                Ok(None)
+                let role = Role::from_request(&sent)?;
+                self.view.put_json(&format!("role/{name}"), &role).await?;
+                Ok(Some(Response::data(role.describe())))
             }
         }
     }

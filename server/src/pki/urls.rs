@@ -90,13 +90,16 @@ fn is_url(text: &str) -> bool {
 pub(super) struct CrlSettings {
     /// Life of a revocation list.
     pub expiry: Duration,
+    /// The same as it was sent, which is how it is read.
+    #[serde(default)]
+    expiry_text: String,
     /// Whether the list is empty whatever was revoked.
     pub disable: bool,
 }
 
 impl Default for CrlSettings {
     fn default() -> Self {
-        Self { expiry: Duration::from_hours(72), disable: false }
+        Self { expiry: Duration::from_hours(72), expiry_text: "72h".to_owned(), disable: false }
     }
 }
 
@@ -108,11 +111,14 @@ impl CrlSettings {
                 return Err(Error::bad_request(format!("{name} is not supported by this server")));
             }
         }
-        if let Some(expiry) = fields.duration("expiry")? {
+        // Read as a text first, so its errors are not those of a field.
+        let unreadable = |error| Error::bad_request(format!("given expiry could not be decoded: {error}"));
+        if let Some(expiry) = fields.text_duration("expiry").map_err(unreadable)? {
             if expiry.is_zero() {
                 return Err(Error::bad_request("given expiry could not be decoded: it must not be zero"));
             }
             self.expiry = expiry;
+            self.expiry_text = fields.string("expiry")?.unwrap_or_default();
         }
         if let Some(disable) = fields.bool("disable")? {
             self.disable = disable;
@@ -124,10 +130,13 @@ impl CrlSettings {
     pub fn describe(&self) -> Value {
         json!({
             "auto_rebuild": false,
+            "auto_rebuild_grace_period": "12h",
+            "delta_rebuild_interval": "15m",
             "disable": self.disable,
             "enable_delta": false,
-            "expiry": duration::format(self.expiry),
+            "expiry": if self.expiry_text.is_empty() { duration::format_short(self.expiry) } else { self.expiry_text.clone() },
             "ocsp_disable": true,
+            "ocsp_expiry": "12h",
         })
     }
 }
@@ -154,7 +163,7 @@ mod tests {
     #[test]
     fn crl_settings() {
         let mut settings = CrlSettings::default();
-        assert_eq!(settings.describe()["expiry"], "72h0m0s");
+        assert_eq!(settings.describe()["expiry"], "72h");
         let mut update = |body: Value| settings.update(Fields::new(body.as_object().unwrap()));
         update(json!({"expiry": "1h", "disable": true})).unwrap();
         assert!(update(json!({"expiry": 0})).is_err());

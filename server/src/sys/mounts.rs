@@ -103,7 +103,7 @@ fn new_entry(
     entry.seal_wrap = fields.bool("seal_wrap")?.unwrap_or_default();
     entry.external_entropy_access = fields.bool("external_entropy_access")?.unwrap_or_default();
     if let Some(config) = fields.object("config")? {
-        update_config(&mut entry.config, table, Fields::new(&config))?;
+        update_config(&mut entry.config, table, named_ttls(Fields::new(&config))?)?;
     }
     if table == Table::Secret && path.starts_with("auth/") {
         return Err(Error::bad_request(format!("cannot mount {path:?}")));
@@ -123,6 +123,17 @@ fn text_options(options: Object) -> Object {
         .collect()
 }
 
+/// A new mount's TTLs are told by name, unlike those of tuning.
+fn named_ttls(config: Fields<'_>) -> Result<Fields<'_>, Error> {
+    for (name, called) in [("default_lease_ttl", "default"), ("max_lease_ttl", "max")] {
+        let text = config.string(name)?.filter(|text| text != "system");
+        if let (Some(text), Err(error)) = (text, config.text_duration(name)) {
+            return Err(Error::bad_request(format!("unable to parse {called} TTL of {text}: {error}")));
+        }
+    }
+    Ok(config)
+}
+
 fn update_config(config: &mut MountConfig, table: Table, fields: Fields<'_>) -> Result<(), Error> {
     for (name, target) in
         [("default_lease_ttl", &mut config.default_lease_ttl), ("max_lease_ttl", &mut config.max_lease_ttl)]
@@ -131,7 +142,7 @@ fn update_config(config: &mut MountConfig, table: Table, fields: Fields<'_>) -> 
             // "system" goes back to the server's.
             *target = match text.as_str() {
                 "system" => std::time::Duration::ZERO,
-                _ => fields.duration(name)?.unwrap_or_default(),
+                _ => fields.text_duration(name)?.unwrap_or_default(),
             };
         }
     }

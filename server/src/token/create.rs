@@ -102,10 +102,10 @@ impl ChildRequest {
         }
         let duration = |name: &str| {
             let is_negative = fields.string(name)?.is_some_and(|text| text.trim_start().starts_with('-'));
-            if is_negative && fields.duration(name).is_err() {
+            if is_negative && fields.text_duration(name).is_err() {
                 return Err(Error::bad_request(format!("{name} must be positive")));
             }
-            Ok(fields.duration(name)?.unwrap_or_default())
+            Ok(fields.text_duration(name)?.unwrap_or_default())
         };
         let num_uses = fields.int("num_uses")?.unwrap_or_default();
         if num_uses < 0 {

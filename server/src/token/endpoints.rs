@@ -135,9 +135,14 @@ pub async fn handle(
             None
         }
         Endpoint::RevokeAccessor => {
-            let (key, _) = by_accessor(active, &call)?;
-            Box::pin(active.revoke_token_tree(&key)).await?;
-            None
+            let accessor = accessor_of(&call)?;
+            match active.lookup_accessor(&accessor)? {
+                Some((key, _)) => {
+                    Box::pin(active.revoke_token_tree(&key)).await?;
+                    None
+                }
+                None => Some(Response::warning("No token found with this accessor")),
+            }
         }
         Endpoint::Roles => Response::list(active.tokens.roles().list("")?),
         Endpoint::Role => Box::pin(role(active, &call)).await?,
@@ -195,12 +200,13 @@ fn lookup(active: &Active, call: &Call<'_, Endpoint>, own: &TokenKey) -> Result<
     Ok(Some(shown::shown(active, &token, false)?))
 }
 
+fn accessor_of(call: &Call<'_, Endpoint>) -> Result<String, Error> {
+    let accessor = call.fields().string("accessor")?.filter(|accessor| !accessor.is_empty());
+    accessor.ok_or_else(|| Error::raw_bad_request("missing accessor"))
+}
+
 fn by_accessor(active: &Active, call: &Call<'_, Endpoint>) -> Result<(TokenKey, Arc<StoredToken>), Error> {
-    let accessor = call.fields().string("accessor")?.unwrap_or_default();
-    if accessor.is_empty() {
-        return Err(Error::raw_bad_request("missing accessor"));
-    }
-    active.lookup_accessor(&accessor)?.ok_or_else(|| Error::raw_bad_request("invalid accessor"))
+    active.lookup_accessor(&accessor_of(call)?)?.ok_or_else(|| Error::raw_bad_request("invalid accessor"))
 }
 
 async fn renew(

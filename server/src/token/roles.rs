@@ -283,7 +283,8 @@ fn glob_matches(glob: &str, text: &str) -> bool {
 /// A network, or an address as a network of one.
 fn parse_cidr(text: &str) -> Result<IpNet, Error> {
     text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).map_err(|_| {
-        Error::bad_request(format!("error parsing token_bound_cidrs: {text:?} is no address or network"))
+        let why = format!("Unable to convert {text} to an IPv4 or IPv6 address");
+        Error::bad_request(format!("error parsing role fields: {why}"))
     })
 }
 

@@ -4,10 +4,12 @@
 //! `<time>` (RFC 3339), `<token>`, `<id>` (24 characters in base 62), `<accessor>` (of a mount), `<hex>`,
 //! `<pem>`, `<serial>`, `<user>`, `<*>` for any text; `<int>` for a number, `<ttl N>` for a number of seconds
 //! counted down from N, `<any>` for anything. A key that ends in ` @old` or ` @new` belongs to the answers of
-//! versions before 1.14 or since only. What an envelope holds when it has nothing to say may be left out.
+//! versions before 1.14 or since only, ` @v1.10` to those since 1.10 and ` @v1.9` to those before, ` @bao` and ` @vault` to OpenBao's or
+//! to all others. What an envelope holds when it has nothing to say may be left out.
 
 use serde_json::{Map, Value, json};
 
+use super::openbao;
 use super::script::{Expected, Flavour};
 
 /// What differs, one line each.
@@ -22,9 +24,12 @@ pub fn differences(flavour: Flavour, expected: &Expected, status: u16, body: Opt
         (None, Some(body)) => found.push(format!("an empty body was expected, not {body}")),
         (Some(expected), None) => found.push(format!("no body, not {expected}")),
         (Some(expected), Some(body)) => {
-            let (expected, mut body) = (of_flavour(expected, flavour), body.clone());
+            let (mut expected, mut body) = (of_flavour(expected, flavour), body.clone());
             if body.get("request_id").is_some() {
                 open_envelope(flavour, &mut body, &mut found);
+            }
+            if flavour == Flavour::Bao {
+                openbao::level(&mut expected, &mut body);
             }
             compare("", &expected, &body, &mut found);
         }
@@ -38,12 +43,9 @@ fn of_flavour(value: &Value, flavour: Flavour) -> Value {
         Value::Object(map) => {
             let mut kept = Map::new();
             for (key, value) in map {
-                let (key, wanted) = match key.rsplit_once(" @") {
-                    Some((key, "old")) => (key, flavour == Flavour::Old),
-                    Some((key, "new")) => (key, flavour != Flavour::Old),
-                    _ => (key.as_str(), true),
-                };
-                if wanted {
+                let mut parts = key.split(" @");
+                let key = parts.next().unwrap_or_default();
+                if parts.all(|mark| has_mark(mark, flavour)) {
                     kept.insert(key.to_owned(), of_flavour(value, flavour));
                 }
             }
@@ -51,6 +53,18 @@ fn of_flavour(value: &Value, flavour: Flavour) -> Value {
         }
         Value::Array(items) => items.iter().map(|item| of_flavour(item, flavour)).collect(),
         other => other.clone(),
+    }
+}
+
+fn has_mark(mark: &str, flavour: Flavour) -> bool {
+    match mark {
+        "old" => flavour.is_old(),
+        "new" => !flavour.is_old(),
+        "v1.9" => matches!(flavour, Flavour::Vault(minor) if minor < 10),
+        "v1.10" => !matches!(flavour, Flavour::Vault(minor) if minor < 10),
+        "bao" => flavour == Flavour::Bao,
+        "vault" => flavour != Flavour::Bao,
+        other => panic!("{other:?} marks no flavour"),
     }
 }
 
@@ -212,9 +226,9 @@ fn every_difference_is_told() {
     };
     let tell = |flavour, body: &Value| differences(flavour, &expected, 200, Some(body));
     assert_eq!(tell(Flavour::Embedded, &body(json!({"a": 1, "c": 3}))), Vec::<String>::new());
-    assert_eq!(tell(Flavour::Old, &body(json!({"a": 1, "b": 2}))), Vec::<String>::new());
+    assert_eq!(tell(Flavour::Vault(8), &body(json!({"a": 1, "b": 2}))), Vec::<String>::new());
     assert_eq!(tell(Flavour::Embedded, &body(json!({"a": 2, "d": 1}))).len(), 3);
-    assert_eq!(differences(Flavour::Old, &expected, 404, None).len(), 1);
+    assert_eq!(differences(Flavour::Vault(8), &expected, 404, None).len(), 1);
     let mut warned = body(json!({"a": 1, "c": 3}));
     warned["warnings"] = json!(["w"]);
     assert_eq!(tell(Flavour::Embedded, &warned).len(), 1);

@@ -9,6 +9,7 @@
 
 mod databases;
 mod expect;
+mod openbao;
 mod play;
 mod script;
 mod shared;

@@ -12,8 +12,9 @@
 //!
 //! After a request, `>` lines are options: `token T`, `wrap TTL`, `header NAME VALUE`, `raw BODY`, and
 //! `save NAME PATH` keeps a part of the answer for `$NAME` in later lines. `<` is the answer of today's
-//! Vault and OpenBao; `<old` replaces it for versions before 1.14, `<embedded` for the embedded server
-//! where it knowingly does otherwise. A line that begins with two spaces goes on with the one before.
+//! Vault; `<old` replaces it for versions before 1.14 and `<v1.9` for those up to 1.9, `<bao` for OpenBao,
+//! `<embedded` for the embedded server where it knowingly does otherwise; what OpenBao does otherwise
+//! everywhere is in `openbao.rs`. A line that begins with two spaces goes on with the one before.
 
 use serde_json::Value;
 
@@ -22,10 +23,17 @@ use serde_json::Value;
 pub enum Flavour {
     /// The server in this repository.
     Embedded,
+    /// Vault 1.x.
+    Vault(u32),
+    /// OpenBao.
+    Bao,
+}
+
+impl Flavour {
     /// A Vault before 1.14.
-    Old,
-    /// A Vault since, or OpenBao.
-    Current,
+    pub fn is_old(self) -> bool {
+        matches!(self, Self::Vault(minor) if minor < 14)
+    }
 }
 
 /// A request with its answers.
@@ -63,8 +71,10 @@ impl Step {
         let of = |tag: &str| self.answers.iter().find(|(found, _)| found == tag).map(|(_, answer)| answer);
         let special = match flavour {
             Flavour::Embedded => of("embedded"),
-            Flavour::Old => of("old"),
-            Flavour::Current => None,
+            Flavour::Bao => of("bao"),
+            Flavour::Vault(minor) => {
+                of("v1.9").filter(|_| minor < 10).or_else(|| of("old").filter(|_| flavour.is_old()))
+            }
         };
         special.or_else(|| of("")).unwrap_or_else(|| panic!("line {}: no answer is expected", self.line))
     }
@@ -109,7 +119,7 @@ pub fn parse(text: &str) -> Vec<Step> {
 }
 
 fn steps_push(step: &mut Step, line: usize, tag: &str, expected: Expected) {
-    assert!(["", "old", "embedded"].contains(&tag), "line {line}: {tag:?} is no flavour");
+    assert!(["", "old", "v1.9", "bao", "embedded"].contains(&tag), "line {line}: {tag:?} is no flavour");
     step.answers.push((tag.to_owned(), expected));
 }
 

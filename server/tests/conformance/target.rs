@@ -31,8 +31,15 @@ pub struct Target {
 /// What is to be stopped.
 enum Running {
     Embedded(Box<Server>),
-    Program(Child),
+    Program(Child, Product),
     Elsewhere,
+}
+
+/// Whose program it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Product {
+    OpenBao,
+    Other,
 }
 
 impl Target {
@@ -61,7 +68,8 @@ impl Target {
         target.variables.insert("KEY".to_owned(), key);
         let root = target.client.with_token(&target.variables["ROOT"]);
         let deadline = Instant::now() + Duration::from_secs(30);
-        while root.get("sys/mounts").await.status != 200 {
+        // Only an active node says 200 there; an OpenBao that is none answers reads.
+        while root.get("sys/health").await.status != 200 {
             assert!(Instant::now() < deadline, "the server does not become active");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -101,8 +109,9 @@ impl Target {
         let flavour = match &running {
             Running::Embedded(_) => Flavour::Embedded,
             _ if is_embedded(&health) => Flavour::Embedded,
-            _ if is_old(health["version"].as_str().unwrap_or_default()) => Flavour::Old,
-            _ => Flavour::Current,
+            Running::Program(_, Product::OpenBao) => Flavour::Bao,
+            Running::Elsewhere if is_openbao(&client, &variables).await => Flavour::Bao,
+            _ => Flavour::Vault(minor(health["version"].as_str().unwrap_or_default())),
         };
         variables.insert("DIR".to_owned(), folder.path().display().to_string());
         Self { flavour, client, variables, running, _folder: folder, _held: held }
@@ -120,7 +129,7 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if let Running::Program(child) = &mut self.running {
+        if let Running::Program(child, _) = &mut self.running {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -136,10 +145,16 @@ fn is_embedded(status: &Value) -> bool {
     status["build_date"] == "2026-01-01T00:00:00Z"
 }
 
-/// Vault before 1.14. (OpenBao counts from 2.)
-fn is_old(version: &str) -> bool {
+/// The minor number of Vault 1.x; later ones are newer than any.
+fn minor(version: &str) -> u32 {
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
-    numbers.next() == Some(1) && numbers.next() < Some(14)
+    if numbers.next() == Some(1) { numbers.next().unwrap_or_default() } else { u32::MAX }
+}
+
+/// What its plugins are built into tells; Vault and OpenBao both count from 2.
+async fn is_openbao(client: &Client, variables: &Variables) -> bool {
+    let mounts = client.with_token(&variables["ROOT"]).get("sys/mounts").await;
+    mounts.body.to_string().contains("+builtin.bao")
 }
 
 /// Storage in memory.
@@ -149,13 +164,20 @@ pub const INMEM: &str = "storage \"inmem\" {}";
 pub const RAFT: &str = "storage \"raft\" {\n  path = \"DIR\"\n  node_id = \"n1\"\n}\n\
                         cluster_addr = \"http://127.0.0.1:CLUSTER\"";
 
-/// A configuration every flavour reads.
-fn configuration(address: &str, folder: &Path, storage: &str) -> String {
+/// A configuration every flavour reads. OpenBao has to be told to allow what the others do anyway.
+fn configuration(address: &str, folder: &Path, storage: &str, product: Product) -> String {
     let storage =
         storage.replace("DIR", &folder.display().to_string()).replace("CLUSTER", &free_port().to_string());
+    let (listener, server) = match product {
+        Product::OpenBao => (
+            "  disable_unauthed_generate_root_endpoints = false\n  disable_unauthed_rekey_endpoints = false\n",
+            "unsafe_allow_api_audit_creation = true\n",
+        ),
+        Product::Other => ("", ""),
+    };
     format!(
-        "{storage}\nlistener \"tcp\" {{\n  address = \"{address}\"\n  tls_disable = true\n}}\n\
-         disable_mlock = true\napi_addr = \"http://{address}\"\n"
+        "{storage}\nlistener \"tcp\" {{\n  address = \"{address}\"\n  tls_disable = true\n{listener}}}\n\
+         disable_mlock = true\napi_addr = \"http://{address}\"\n{server}"
     )
 }
 
@@ -164,7 +186,7 @@ fn free_port() -> u16 {
 }
 
 async fn embedded(folder: &Path, storage: &str) -> (String, Running) {
-    let text = configuration("127.0.0.1:0", folder, storage);
+    let text = configuration("127.0.0.1:0", folder, storage, Product::Other);
     let (config, _) = Config::parse(&folder.join("server.hcl"), &text).unwrap();
     let server = vaultlab_server::Builder::from_config(&config).start().await.unwrap();
     (format!("http://{}", server.addresses()[0]), Running::Embedded(Box::new(server)))
@@ -172,8 +194,12 @@ async fn embedded(folder: &Path, storage: &str) -> (String, Running) {
 
 fn program_at(program: &Path, folder: &Path, storage: &str) -> (String, Running) {
     let address = format!("127.0.0.1:{}", free_port());
+    let told = Command::new(program).arg("version").output();
+    let told = told.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display())).stdout;
+    let told = String::from_utf8_lossy(&told).into_owned();
+    let product = if told.contains("OpenBao") { Product::OpenBao } else { Product::Other };
     let file = folder.join("server.hcl");
-    std::fs::write(&file, configuration(&address, folder, storage)).unwrap();
+    std::fs::write(&file, configuration(&address, folder, storage, product)).unwrap();
     let log = std::fs::File::create(folder.join("log")).unwrap();
     let child = Command::new(program)
         .arg("server")
@@ -183,5 +209,5 @@ fn program_at(program: &Path, folder: &Path, storage: &str) -> (String, Running)
         .stderr(log)
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
-    (format!("http://{address}"), Running::Program(child))
+    (format!("http://{address}"), Running::Program(child, product))
 }

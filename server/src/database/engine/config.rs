@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Engine, statements};
+use super::{Endpoint, Engine, statements};
 use crate::database::plugin::{self, Plugin};
 use crate::database::{PluginError, glob};
-use crate::logical::{Error, Object, Operation, Request, Response};
+use crate::framework::Call;
+use crate::logical::{Error, Object, Operation, Response};
 
 /// Parameters that are the engine's; the others are handed to the plugin.
 const PARAMETERS: [&str; 7] = [
@@ -120,9 +121,9 @@ impl Engine {
     pub(super) async fn write_connection(
         &self,
         name: &str,
-        request: &Request,
+        call: &Call<'_, Endpoint>,
     ) -> Result<Option<Response>, Error> {
-        let fields = request.fields();
+        let (fields, request) = (call.fields(), call.request);
         let _lock = self.connection_locks.lock(name).await;
         let stored = self.find_connection(name)?;
         let is_new = stored.is_none() || request.operation == Operation::Create;

@@ -72,9 +72,9 @@ impl Settings<'_> {
     fn integer(&self, key: &str) -> Result<i64, PluginError> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(0),
-            Some(Value::Number(number)) => number.as_i64().ok_or_else(|| wrong_type(key, "int")),
+            Some(Value::Number(number)) => number.as_i64().ok_or_else(|| no_int(key)),
             Some(Value::String(text)) if text.is_empty() => Ok(0),
-            Some(Value::String(text)) => text.parse().map_err(|_| wrong_type(key, "int")),
+            Some(Value::String(text)) => text.parse().map_err(|_| no_int(key)),
             Some(_) => Err(wrong_type(key, "int")),
         }
     }
@@ -100,6 +100,13 @@ impl Settings<'_> {
             lifetime: (!lifetime.is_zero()).then_some(lifetime),
         })
     }
+}
+
+fn no_int(key: &str) -> PluginError {
+    PluginError::Config(format!(
+        "decoding failed due to the following error(s):\n\n'{key}' cannot parse value as 'int': \
+         strconv.ParseInt: invalid syntax"
+    ))
 }
 
 fn wrong_type(key: &str, expected: &str) -> PluginError {

@@ -118,9 +118,7 @@ fn sent_data(fields: Fields<'_>) -> Result<&Object, Error> {
         Some(Value::Object(data)) => Ok(data),
         Some(Value::Null) => Ok(no_fields()),
         None => Err(Error::bad_request("no data provided")),
-        Some(_) => Err(Error::bad_request(
-            "Field validation failed: error converting input for field \"data\": expected a map",
-        )),
+        Some(other) => Err(fields.no_map("data", other)),
     }
 }
 
@@ -129,11 +127,7 @@ fn sent_cas(fields: Fields<'_>) -> Result<Option<i64>, Error> {
     let Some(options) = fields.value("options") else {
         return Ok(None);
     };
-    let Some(options) = options.as_object() else {
-        return Err(Error::bad_request(
-            "Field validation failed: error converting input for field \"options\": expected a map",
-        ));
-    };
+    let options = options.as_object().ok_or_else(|| fields.no_map("options", options))?;
     Fields::new(options).int("cas").map_err(|_| Error::bad_request("error parsing check-and-set parameter"))
 }
 

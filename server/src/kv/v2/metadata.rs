@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::version::KeyInfo;
 use super::{Answer, Endpoint, KvV2, max_versions_field, metadata_key, no_fields, version_key};
 use crate::framework::Call;
-use crate::logical::{Error, Fields, Object, Operation, Response, Write};
+use crate::logical::{Error, Fields, Object, Operation, Response, Write, go_type};
 
 const MAX_CUSTOM_KEYS: usize = 64;
 const MAX_CUSTOM_KEY_BYTES: usize = 128;
@@ -144,9 +144,7 @@ fn sent_custom(fields: Fields<'_>) -> Result<Option<&Object>, Error> {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(no_fields())),
         Some(Value::Object(custom)) => Ok(Some(custom)),
-        Some(_) => Err(Error::bad_request(
-            "Field validation failed: error converting input for field \"custom_metadata\": expected a map",
-        )),
+        Some(other) => Err(fields.no_map("custom_metadata", other)),
     }
 }
 
@@ -186,7 +184,8 @@ fn custom_metadata(sent: &Object, skip_nulls: bool) -> Result<BTreeMap<String, S
             continue;
         }
         let Ok(text) = Fields::new(sent).string(key) else {
-            return refuse(format!("value for key {key:?} is not a string"));
+            let found = go_type(value);
+            return refuse(format!("'' expected type 'string', got unconvertible type '{found}'"));
         };
         pairs.insert(key.clone(), text.unwrap_or_default());
     }

@@ -94,6 +94,7 @@ impl KvV2 {
             };
             let mut info = KeyInfo::new(now);
             info.add_version(now, &settings);
+            info.oldest = info.current;
             let writes = vec![
                 Write::put_json(version_key(&key, info.current), &value)?,
                 Write::put_json(metadata_key(&key), &info)?,
@@ -165,7 +166,8 @@ pub(crate) fn reference() -> Vec<Row> {
 }
 
 fn routes() -> Vec<Route<Endpoint>> {
-    const WRITE: &[Operation] = &[Operation::Create, Operation::Update];
+    // Nothing is looked for before these are written.
+    const WRITE: &[Operation] = &[Operation::Update];
     vec![
         route(
             "data/{path*}",
@@ -192,7 +194,7 @@ fn routes() -> Vec<Route<Endpoint>> {
         route("destroy/{path*}", WRITE, &[&["versions"]], Endpoint::Destroy),
         route(
             "config",
-            &[Operation::Create, Operation::Update, Operation::Read],
+            &[Operation::Update, Operation::Read],
             &[&["cas_required", "delete_version_after", "max_versions"]],
             Endpoint::Config,
         ),

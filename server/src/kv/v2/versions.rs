@@ -81,21 +81,21 @@ impl KvV2 {
 
 /// The numbers in `versions`: a list, or text with commas.
 fn sent_versions(call: &Call<'_, Endpoint>) -> Result<Vec<u64>, Error> {
-    let texts = call.fields().comma_strings("versions")?.unwrap_or_default();
+    let fields = call.fields();
+    let texts = fields.comma_strings("versions")?.unwrap_or_default();
     if texts.is_empty() {
         return Err(Error::bad_request("No version number provided"));
     }
     texts
         .iter()
-        .map(|text| {
+        .enumerate()
+        .map(|(at, text)| {
             // A negative number is no version: it is passed over like any unknown one.
-            text.parse::<i64>()
-                .map(|number| u64::try_from(number).unwrap_or(0))
-                .map_err(|_| {
-                    Error::bad_request(
-                        "Field validation failed: error converting input for field \"versions\": expected numbers",
-                    )
-                })
+            text.parse::<i64>().map(|number| u64::try_from(number).unwrap_or(0)).map_err(|_| {
+                let why = "cannot parse value as 'int': strconv.ParseInt: invalid syntax";
+                let list = "decoding failed due to the following error(s):";
+                fields.refused("versions", &format!("{list}\n\n'[{at}]' {why}"))
+            })
         })
         .collect()
 }
