@@ -37,7 +37,14 @@ pub async fn wrap(
     let reply = Reply::response(request.operation, &request.id, &request.mount_type, Some(&response));
     let body: Value = serde_json::from_slice(&reply.body)
         .map_err(|error| Error::internal(format!("failed to wrap the response: {error}")))?;
-    let accessor = response.auth.as_ref().map(|auth| auth.accessor.clone()).unwrap_or_default();
+    let accessor = match (&response.auth, &response.data) {
+        (Some(auth), _) => auth.accessor.clone(),
+        // A secret_id has one, too.
+        (None, Some(data)) => {
+            data.get("secret_id_accessor").and_then(Value::as_str).unwrap_or_default().to_owned()
+        }
+        _ => String::new(),
+    };
     let info = store(active, &request.full_path(), body, ttl, accessor).await?;
     Ok(Response { wrap_info: Some(info), ..Response::default() })
 }
@@ -115,7 +122,7 @@ pub fn named_by_another(active: &Active, request: &Request) -> Result<bool, Erro
 pub async fn answer(active: &Active, request: &Request) -> Result<Option<Response>, Error> {
     let target = target(request)?;
     if target.is_empty() {
-        return Err(Error::bad_request("error validating wrapping token: token is empty"));
+        return Err(Error::coded(403, "error validating wrapping token: token is empty"));
     }
     let (key, token) = find(active, &target)?;
     let response = match request.path.as_str() {

@@ -183,7 +183,7 @@ impl MountEntry {
         if let Value::Object(map) = &mut config {
             self.add_optional(map);
         }
-        json!({
+        let mut shown = json!({
             "accessor": self.accessor,
             "config": config,
             "deprecation_status": "supported",
@@ -194,10 +194,15 @@ impl MountEntry {
             "plugin_version": "",
             "running_plugin_version": format!("v{}+builtin.vault", crate::VERSION),
             "running_sha256": "",
-            "seal_wrap": self.seal_wrap,
+            "seal_wrap": self.seal_wrap || self.kind == "system",
             "type": self.kind,
             "uuid": self.uuid,
-        })
+        });
+        // Only what comes from the plugin catalog can be deprecated.
+        if let (true, Value::Object(map)) = (self.is_built_in(), &mut shown) {
+            map.shift_remove("deprecation_status");
+        }
+        shown
     }
 
     /// Adds the config fields that are shown only when set.

@@ -23,9 +23,16 @@ pub fn parse_addresses(texts: &[String]) -> Result<Vec<IpNet>, String> {
         .map(|text| {
             text.parse::<IpNet>()
                 .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                .map_err(|_| format!("Unable to convert {text} to an IPv4 or IPv6 address"))
+                .map_err(|_| unreadable_address(text))
         })
         .collect()
+}
+
+/// What Vault says of a text that is no address.
+pub fn unreadable_address(text: &str) -> String {
+    format!(
+        "error parsing address {text:?}: Unable to convert {text:?} to an IPv4 or IPv6 address, or a UNIX Socket"
+    )
 }
 
 /// Whether an address lies in one of the networks. IPv4 addresses mapped into IPv6 count as IPv4.

@@ -228,7 +228,7 @@ mod tests {
             (json!({"token_type": "batch", "token_period": 5}), "periodic tokens"),
             (json!({"token_type": "batch", "token_num_uses": 5}), "limited use count"),
             (json!({"token_type": "odd"}), "invalid 'token_type' value \"odd\""),
-            (json!({"token_bound_cidrs": "x"}), "Unable to convert x"),
+            (json!({"token_bound_cidrs": "x"}), "Unable to convert \"x\""),
             (json!({"token_ttl": "soon"}), "Field validation failed"),
         ] {
             let error = update(&mut TokenParams::default(), &body).unwrap_err();

@@ -16,6 +16,9 @@ use crate::framework::{Call, is_name};
 use crate::logical::{Error, Fields, Object, Response};
 use crate::random;
 
+/// What is shorter cannot be PEM.
+const SHORTEST_PEM: usize = 75;
+
 impl Pki {
     /// `root/generate/<kind>`: a new key with a certificate signed by itself.
     pub(super) async fn generate_root(&self, call: &Call<'_, Endpoint>) -> Answer {
@@ -60,6 +63,8 @@ impl Pki {
         if exported {
             add_private_key(&mut data, &authority.key, format, fields)?;
         }
+        let mut warnings = warnings;
+        warnings.extend(self.urls()?.unset_warning());
         Ok(Some(Response { warnings, ..Response::data(data) }))
     }
 
@@ -90,12 +95,18 @@ impl Pki {
         if exported {
             add_private_key(&mut data, &key, format, fields)?;
         }
-        Ok(Some(Response::data(data)))
+        let mut response = Response::data(data);
+        response.warnings.extend(self.urls()?.unset_warning().map(|warning| {
+            warning
+                + " Since this certificate is an intermediate, it might be useful to regenerate this certificate \
+                   after fixing this problem for the root mount."
+        }));
+        Ok(Some(response))
     }
 
     /// `intermediate/set-signed`: the certificate for the key that waits, with those above it.
     pub(super) async fn set_signed(&self, call: &Call<'_, Endpoint>) -> Answer {
-        let text = call.fields().required_string("certificate")?;
+        let text = sent_pem(call.fields(), "certificate")?;
         let blocks = pem_blocks(&text)?;
         let chain = certificates(&blocks);
         let _changes = self.changes.lock().await;
@@ -106,12 +117,14 @@ impl Pki {
         };
         let authority = self.import(key, chain, String::new()).await?;
         self.view.delete("pending").await?;
-        Ok(Some(imported(&authority, false)))
+        let mut response = imported(&authority, false);
+        response.warnings.extend(self.urls()?.unset_warning());
+        Ok(Some(response))
     }
 
     /// `config/ca`: a key and its certificates brought along in `pem_bundle`.
     pub(super) async fn set_ca(&self, call: &Call<'_, Endpoint>) -> Answer {
-        let text = call.fields().required_string("pem_bundle")?;
+        let text = sent_pem(call.fields(), "pem_bundle")?;
         let blocks = pem_blocks(&text)?;
         let key = blocks.iter().find(|block| block.tag().ends_with("PRIVATE KEY"));
         let key = key.ok_or_else(|| Error::bad_request("pem_bundle holds no private key"))?;
@@ -197,8 +210,25 @@ impl Pki {
         let _changes = self.changes.lock().await;
         self.view.delete("authority").await?;
         self.view.delete("crl").await?;
-        Ok(None)
+        Ok(Some(Response::warning(
+            "DELETE /root deletes all keys and issuers; prefer the new DELETE /key/:key_ref and DELETE \
+             /issuer/:issuer_ref for finer granularity, unless removal of all keys and issuers is desired.",
+        )))
     }
+}
+
+/// The PEM text in a field, as `config/ca` and `set-signed` take it.
+fn sent_pem(fields: Fields<'_>, name: &str) -> Result<String, Error> {
+    let text = fields.string(name)?.filter(|text| !text.is_empty());
+    let text =
+        text.ok_or_else(|| Error::bad_request("'pem_bundle' and 'certificate' parameters were empty"))?;
+    if text.len() < SHORTEST_PEM {
+        return Err(Error::bad_request(
+            "provided data for import was too short; perhaps a path was passed to the API rather than the \
+             contents of a PEM file",
+        ));
+    }
+    Ok(text)
 }
 
 fn require_common_name(subject: &Subject) -> Result<(), Error> {

@@ -38,14 +38,14 @@ impl KeyKind {
             ("rsa", 3072) => Ok(Self::Rsa(3072)),
             ("rsa", 4096) => Ok(Self::Rsa(4096)),
             ("rsa", bits) if bits < 2048 => {
-                refuse("RSA keys < 2048 bits are unsafe and not supported".to_owned())
+                refuse(format!("RSA keys < 2048 bits are unsafe and not supported: got {bits}"))
             }
             ("ec", 0 | 256) => Ok(Self::EcP256),
             ("ec", 384) => Ok(Self::EcP384),
             ("ec", 224 | 521) => refuse(format!("EC keys of {bits} bits are not supported by this server")),
             ("ed25519", _) => Ok(Self::Ed25519),
             ("rsa" | "ec", bits) => refuse(format!("unsupported bit length for {key_type} key: {bits}")),
-            (other, _) => refuse(format!("unknown key type {other:?}")),
+            (other, _) => refuse(format!("unknown key type {other}")),
         }
     }
 

@@ -101,7 +101,7 @@ impl Pki {
 
     fn require_authority(&self) -> Result<Authority, Error> {
         self.authority()?.ok_or_else(|| {
-            Error::bad_request(
+            Error::internal(
                 "could not fetch the CA certificate (was one set?): no default issuer currently configured",
             )
         })

@@ -55,6 +55,10 @@ impl Pki {
             "ca" | "ca_chain" => self.authority()?,
             _ => None,
         };
+        if form.is_none() && matches!(serial, "ca" | "crl") && self.authority()?.is_none() {
+            let status = if serial == "ca" { 400 } else { 500 };
+            return Err(Error::coded(status, "no default issuer currently configured"));
+        }
         let (der, text) = match (serial, authority) {
             ("ca", Some(authority)) => {
                 let der = authority.certificate()?;

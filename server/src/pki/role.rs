@@ -133,7 +133,12 @@ impl Role {
 
     /// What a read answers.
     pub fn describe(&self) -> Object {
-        self.0.clone()
+        let mut shown = self.0.clone();
+        // 0 stands for it, and only RSA has the choice.
+        if self.text("key_type") == "rsa" && self.number("signature_bits") == 0 {
+            shown.insert("signature_bits".to_owned(), 256.into());
+        }
+        shown
     }
 
     /// A boolean parameter.

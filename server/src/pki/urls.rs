@@ -38,7 +38,9 @@ impl Urls {
         for (name, list) in lists {
             if let Some(urls) = fields.comma_strings(name)? {
                 if let Some(url) = urls.iter().find(|url| !is_url(url)) {
-                    return Err(Error::bad_request(format!("invalid URL found in {name}: {url:?}")));
+                    return Err(Error::bad_request(format!(
+                        "invalid URL found in Authority Information Access (AIA) parameter {name}: {url}"
+                    )));
                 }
                 *list = urls;
             }
@@ -53,6 +55,17 @@ impl Urls {
             "enable_templating": false,
             "issuing_certificates": self.issuing_certificates,
             "ocsp_servers": self.ocsp_servers,
+        })
+    }
+
+    /// Vault's warning where no address is set.
+    pub fn unset_warning(&self) -> Option<String> {
+        let set = [&self.issuing_certificates, &self.crl_distribution_points, &self.ocsp_servers];
+        set.iter().all(|urls| urls.is_empty()).then(|| {
+            "This mount hasn't configured any authority information access (AIA) fields; this may make it harder \
+             for systems to find missing certificates in the chain or to validate revocation status of \
+             certificates. Consider updating /config/urls or the newly generated issuer with this information."
+                .to_owned()
         })
     }
 

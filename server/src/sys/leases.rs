@@ -77,9 +77,8 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
                     .filter(|limit| *limit > 0)
                     .ok_or_else(|| Error::bad_request("invalid 'limit' value"))?,
             };
-            let (leases, (total, counts)) = irrevocable(active, limit);
-            let mut response =
-                Response::json(json!({ "lease_count": total, "counts": counts, "leases": leases }));
+            let (leases, (total, _)) = irrevocable(active, limit);
+            let mut response = Response::json(json!({ "lease_count": total, "leases": leases }));
             if total > limit {
                 response.warnings.push("Command halted because many irrevocable leases were found. To emit the entire list, re-run the command with force set true.".to_owned());
             }

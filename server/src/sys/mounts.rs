@@ -356,6 +356,10 @@ pub async fn remount(
     active.storage.put_json(&migration_key(&id), &status).await?;
     let mut response = Response::json(json!({ "migration_id": id }));
     response.inject = true;
+    response.warnings.push(
+        "Mount move has been queued. Progress will be reported in Vault's server log, tagged with the returned migration_id"
+            .to_owned(),
+    );
     Ok(Some(response))
 }
 

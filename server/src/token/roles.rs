@@ -283,8 +283,7 @@ fn glob_matches(glob: &str, text: &str) -> bool {
 /// A network, or an address as a network of one.
 fn parse_cidr(text: &str) -> Result<IpNet, Error> {
     text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).map_err(|_| {
-        let why = format!("Unable to convert {text} to an IPv4 or IPv6 address");
-        Error::bad_request(format!("error parsing role fields: {why}"))
+        Error::bad_request(format!("error parsing role fields: {}", network::unreadable_address(text)))
     })
 }
 

@@ -61,7 +61,7 @@ pub(super) fn shown(active: &Active, token: &StoredToken, hide_id: bool) -> Resu
     let entry = &token.entry;
     let entity = match entry.entity_id.as_str() {
         "" => None,
-        id => active.identity.shared(id)?,
+        id => active.identity.shared(id)?.filter(|entity| !entity.membership.policies.is_empty()),
     };
     // The first root token has no lease to tell some of it from.
     let leased = entry.path != "auth/token/root";

@@ -19,6 +19,7 @@ use crate::logical::{
 
 /// A hash that no password is checked against for real: it only makes a login as an unknown user
 /// take as long as one with a wrong password.
+const NO_PASSWORD: &str = "\"password\" or \"password_hash\" must be supplied";
 const DUMMY_HASH: &str = "$2b$10$kjtuW4KRIdDq2z3kvgZH0eHeqhg0lQAUkFKYoZ0YbXDQrjPAzXcGS";
 
 type Answer = Result<Option<Response>, Error>;
@@ -84,7 +85,7 @@ impl Userpass {
                 let _lock = self.locks.lock(&name).await;
                 let existing = self.stored(&name)?;
                 if existing.is_none() && hash.is_none() {
-                    return Err(Error::bad_request("missing password"));
+                    return Err(Error::bad_request(NO_PASSWORD));
                 }
                 let mut user = existing.unwrap_or_default();
                 user.update(&call.request.data)?;
@@ -101,7 +102,7 @@ impl Userpass {
     async fn password(&self, call: &Call<'_, Endpoint>) -> Answer {
         let hash = hash_of(NewPassword::sent(call.fields())?)
             .await?
-            .ok_or_else(|| Error::bad_request("missing password"))?;
+            .ok_or_else(|| Error::bad_request(NO_PASSWORD))?;
         self.change(call, |user| {
             user.password_hash = hash;
             Ok(())

@@ -71,7 +71,7 @@ async fn a_user_is_made_changed_listed_and_removed() {
 async fn a_new_user_needs_a_usable_password() {
     let bench = Bench::new();
     for (body, text) in [
-        (json!({}), "missing password"),
+        (json!({}), "must be supplied"),
         (json!({"password": "x".repeat(73)}), "exceeds 72 bytes"),
         (json!({"password": "x", "password_hash": quick_hash()}), "only one of"),
         (json!({"password_hash": "x"}), "not a valid bcrypt hash"),

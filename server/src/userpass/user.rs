@@ -90,7 +90,6 @@ impl NewPassword {
     pub fn sent(fields: Fields<'_>) -> Result<Option<Self>, Error> {
         let text = |name| fields.string(name).map(|text| text.filter(|text| !text.is_empty()));
         match (text("password")?, text("password_hash")?) {
-            (None, None) if fields.has("password") => Err(Error::bad_request("missing password")),
             (None, None) => Ok(None),
             (Some(_), Some(_)) => {
                 Err(Error::bad_request("only one of password or password_hash may be provided"))

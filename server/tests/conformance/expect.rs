@@ -4,12 +4,13 @@
 //! `<time>` (RFC 3339), `<token>`, `<id>` (24 characters in base 62), `<accessor>` (of a mount), `<hex>`,
 //! `<pem>`, `<serial>`, `<user>`, `<*>` for any text; `<int>` for a number, `<ttl N>` for a number of seconds
 //! counted down from N, `<any>` for anything. A key that ends in ` @old` or ` @new` belongs to the answers of
-//! versions before 1.14 or since only, ` @v1.10` to those since 1.10 and ` @v1.9` to those before, ` @bao` and ` @vault` to OpenBao's or
+//! versions before 1.14 or since only, ` @v1.10` to those since 1.10 and ` @v1.9` to those before, ` @now` to
+//! those of real servers of today, ` @bao` and ` @vault` to OpenBao's or
 //! to all others. What an envelope holds when it has nothing to say may be left out.
 
 use serde_json::{Map, Value, json};
 
-use super::openbao;
+use super::level::level;
 use super::script::{Expected, Flavour};
 
 /// What differs, one line each.
@@ -28,9 +29,7 @@ pub fn differences(flavour: Flavour, expected: &Expected, status: u16, body: Opt
             if body.get("request_id").is_some() {
                 open_envelope(flavour, &mut body, &mut found);
             }
-            if flavour == Flavour::Bao {
-                openbao::level(&mut expected, &mut body);
-            }
+            level(flavour, &mut expected, &mut body);
             compare("", &expected, &body, &mut found);
         }
     }
@@ -62,6 +61,8 @@ fn has_mark(mark: &str, flavour: Flavour) -> bool {
         "new" => !flavour.is_old(),
         "v1.9" => matches!(flavour, Flavour::Vault(minor) if minor < 10),
         "v1.10" => !matches!(flavour, Flavour::Vault(minor) if minor < 10),
+        // Real ones, as they are today.
+        "now" => flavour == Flavour::Bao || matches!(flavour, Flavour::Vault(minor) if minor >= 14),
         "bao" => flavour == Flavour::Bao,
         "vault" => flavour != Flavour::Bao,
         other => panic!("{other:?} marks no flavour"),

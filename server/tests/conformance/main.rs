@@ -9,7 +9,7 @@
 
 mod databases;
 mod expect;
-mod openbao;
+mod level;
 mod play;
 mod script;
 mod shared;

@@ -14,7 +14,7 @@
 //! `save NAME PATH` keeps a part of the answer for `$NAME` in later lines. `<` is the answer of today's
 //! Vault; `<old` replaces it for versions before 1.14 and `<v1.9` for those up to 1.9, `<bao` for OpenBao,
 //! `<embedded` for the embedded server where it knowingly does otherwise; what OpenBao does otherwise
-//! everywhere is in `openbao.rs`. A line that begins with two spaces goes on with the one before.
+//! everywhere is in `level.rs`. A line that begins with two spaces goes on with the one before.
 
 use serde_json::Value;
 

@@ -23,11 +23,11 @@ pub(super) async fn run(
         return Ok(ExitCode::SUCCESS);
     }
     let ledger = running.leases().await?;
-    settings.printer().result(&ledger, |ledger| suggest(&text(ledger), &settings.selector()));
+    settings.printer().result(&ledger, |ledger| text(ledger, &settings.selector()));
     Ok(if ledger.orphans().next().is_some() { ExitCode::from(ORPHANS) } else { ExitCode::SUCCESS })
 }
 
-fn text(ledger: &LeaseLedger) -> String {
+fn text(ledger: &LeaseLedger, selector: &str) -> String {
     let mut text = if ledger.entries.is_empty() {
         format!("Lab {} has no leases, and no accounts that Vault made.\n", ledger.lab)
     } else {
@@ -38,7 +38,11 @@ fn text(ledger: &LeaseLedger) -> String {
     }
     match ledger.orphans().count() {
         0 => text,
-        count => format!("{text}\n{count} of them lack the other side.\n\nNext: vaultlab leases --clean\n"),
+        // The rows name programs too: only what is suggested means a lab.
+        count => {
+            let next = suggest("vaultlab leases --clean", selector);
+            format!("{text}\n{count} of them lack the other side.\n\nNext: {next}\n")
+        }
     }
 }
 
@@ -72,5 +76,29 @@ fn left(seconds: i64) -> String {
     match u64::try_from(seconds) {
         Ok(seconds) => vaultlab_server::duration::format(std::time::Duration::from_secs(seconds)),
         Err(_) => "overdue".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::LedgerState;
+
+    #[test]
+    fn only_the_suggestion_names_the_lab() {
+        let entry = LedgerEntry {
+            database: "pg".into(),
+            state: LedgerState::AccountWithoutLease,
+            role: None,
+            account: Some("v-token".into()),
+            lease_id: None,
+            ttl: None,
+            issued: None,
+            who: Some("token-vaultlab".into()),
+        };
+        let ledger = LeaseLedger { lab: "other".into(), entries: vec![entry], unknown: Vec::new() };
+        let text = text(&ledger, "--name other ");
+        assert!(text.contains("token-vaultlab  "), "{text}");
+        assert!(text.contains("Next: vaultlab --name other leases --clean"), "{text}");
     }
 }

@@ -29,6 +29,12 @@ pub fn key(name: &str) -> String {
     format!("config/{name}")
 }
 
+/// Vault looks for its version first, twice.
+fn no_plugin(name: &str) -> String {
+    let cause = format!("\t* plugin not found in the catalog: {name}\n");
+    format!("invalid database version: 2 errors occurred:\n{cause}{cause}\n")
+}
+
 /// A stored connection, in the form Vault stores and shows it.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct ConnectionConfig {
@@ -154,7 +160,7 @@ impl Engine {
 
         let creating = |e: PluginError| Error::bad_request(format!("error creating database object: {e}"));
         if !plugin::is_known(&config.plugin_name) {
-            let text = format!("plugin not found in the catalog: {}", config.plugin_name);
+            let text = no_plugin(&config.plugin_name);
             return Err(creating(PluginError::Config(text)));
         }
         let opened = config.open().map_err(creating)?;

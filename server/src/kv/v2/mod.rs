@@ -140,6 +140,9 @@ fn max_versions_field(fields: Fields<'_>) -> Result<Option<u32>, Error> {
         .transpose()
 }
 
+/// Paths below which keys are.
+const ROOTS: [&str; 5] = ["metadata", "data", "delete", "undelete", "destroy"];
+
 /// What a path gets that is none of version 2: most often a client took the mount for version 1.
 fn invalid_path(request: &Request) -> Response {
     let command = match request.operation {
@@ -150,7 +153,7 @@ fn invalid_path(request: &Request) -> Response {
         _ => "put",
     };
     let text = match request.path.as_str() {
-        "metadata" | "data" | "delete" | "undelete" | "destroy" => {
+        path if ROOTS.contains(&path) => {
             "Non-listing operations on the root of a K/V v2 mount are not supported.".to_owned()
         }
         _ => format!(
@@ -221,6 +224,9 @@ impl Backend for KvV2 {
 
     async fn handle(&self, request: &Request) -> Answer {
         check_path(&request.path)?;
+        if request.operation == Operation::Read && ROOTS.contains(&request.path.as_str()) {
+            return Ok(Some(invalid_path(request)));
+        }
         let call = match self.router.resolve(request) {
             Ok(call) => call,
             Err(Error::UnsupportedPath) => return Ok(Some(invalid_path(request))),

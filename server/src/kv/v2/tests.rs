@@ -147,7 +147,7 @@ async fn deleted_versions_answer_404_with_everything_but_the_value() {
     assert_eq!(bench.view.keys("version/").unwrap().len(), 1, "the destroyed value is gone");
     for path in ["delete/x", "undelete/x", "destroy/x"] {
         let refused = bench.refused(Operation::Update, path, json!({})).await;
-        assert_eq!(refused, (400, "No version number provided".into()));
+        assert_eq!(refused, (400, "no version number provided".into()));
         assert_eq!(bench.refused(Operation::Update, path, json!({"versions": ["a"]})).await.0, 400);
         bench.post(&path.replace('x', "never"), json!({"versions": [1]})).await;
     }

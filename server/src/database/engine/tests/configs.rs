@@ -62,7 +62,7 @@ async fn faulty_settings_are_named() {
         (json!({}), "empty plugin name"),
         (
             json!({"plugin_name": "x-database-plugin"}),
-            "error creating database object: plugin not found in the catalog: x-database-plugin",
+            "error creating database object: invalid database version: 2 errors occurred:\n\t* plugin not found in the catalog: x-database-plugin\n\t* plugin not found in the catalog: x-database-plugin\n\n",
         ),
         (
             json!({"plugin_name": "mysql-database-plugin"}),
