@@ -253,6 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::await_holding_lock, reason = "only the thread that writes waits for it")]
     async fn what_is_quick_is_written_at_once_but_overtakes_nobody() {
         let (written, gate) = (Arc::default(), Arc::new(Mutex::new(())));
         let numbers = Numbers { written: Arc::clone(&written), gate: Arc::clone(&gate) };
