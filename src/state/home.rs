@@ -49,6 +49,9 @@ impl Home {
     pub fn at(root: &Path) -> Result<Self, StateError> {
         let root = std::path::absolute(root).map_err(StateError::io("resolve", root))?;
         let root = resolve(&root)?;
+        if root.exists() && !root.is_dir() {
+            return Err(StateError::io("keep labs in", root)(ErrorKind::NotADirectory.into()));
+        }
         let service_root =
             if nix::unistd::geteuid().is_root() { root_service_folder(&root) } else { root.clone() };
         Ok(Self { root, service_root })
@@ -412,6 +415,8 @@ mod tests {
         assert!(!lab.exists() && !real.join("a").exists() && !home.service_root.exists());
         lab.create().unwrap();
         assert_eq!(Home::at(&real.join("a/b")).unwrap(), home);
+        fs::write(real.join("file"), "").unwrap();
+        assert!(Home::at(&real.join("file")).is_err() && Home::at(&real.join("file/below")).is_err());
     }
 
     #[test]
