@@ -109,8 +109,8 @@ fn a_database_on_this_host_is_reached_from_a_vault_on_podman() {
     assert!(up(&["up", "--progress", "quiet"]).contains("is up (mixed"));
     assert!(up(&["up", "--progress", "quiet"]).contains("nothing to do"));
     up(&["creds", "app"]);
-    assert!(podman.has_bridge());
+    assert!(OwnPodman::has_bridge());
     up(&["down", "--volumes", "--progress", "quiet"]);
     mixed.assert_gone();
-    assert!(!podman.has_bridge(), "the bridge went with the network");
+    assert!(!OwnPodman::has_bridge(), "the bridge went with the network");
 }

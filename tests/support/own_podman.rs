@@ -58,7 +58,7 @@ impl OwnPodman {
     }
 
     /// Whether this machine has an address in one of its networks.
-    pub fn has_bridge(&self) -> bool {
+    pub fn has_bridge() -> bool {
         !bridges().is_empty()
     }
 

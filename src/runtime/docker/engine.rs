@@ -131,8 +131,9 @@ pub(super) fn podman(version: &SystemVersion) -> Option<&str> {
 /// An address without the password that somebody may have written into it.
 fn shown(host: &str) -> String {
     let Some((scheme, rest)) = host.split_once("://") else { return host.into() };
-    match rest.rsplit_once('@').map(|(user, place)| (user.split_once(':'), place)) {
-        Some((Some((user, _)), place)) => format!("{scheme}://{user}:…@{place}"),
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@').map(|(user, place)| (user.split_once(':'), place)) {
+        Some((Some((user, _)), place)) => format!("{scheme}://{user}:…@{place}{path}"),
         _ => host.into(),
     }
 }

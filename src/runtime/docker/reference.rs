@@ -76,7 +76,7 @@ pub(super) const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const HUB_NAMES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 fn is_registry(first: &str) -> bool {
-    first.contains(['.', ':']) || first == "localhost" || first.contains(|c: char| c.is_ascii_uppercase())
+    first.contains(['.', ':']) || first == "localhost"
 }
 
 impl fmt::Display for ImageRef {
@@ -110,7 +110,6 @@ mod tests {
             ("docker.io/library/postgres", "docker.io/library/postgres:latest", DOCKER_HUB, "latest"),
             ("index.docker.io/a/b:1", "index.docker.io/a/b:1", DOCKER_HUB, "1"),
             ("docker.io.example/a:1", "docker.io.example/a:1", "docker.io.example", "1"),
-            ("Registry/a:1", "Registry/a:1", "Registry", "1"),
             ("quay.io/a@", "", "", ""),
             (&format!("r.io:1/a:t@{digest}"), &format!("r.io:1/a:t@{digest}"), "r.io:1", digest.as_str()),
             (&format!("a@{digest}"), &format!("a@{digest}"), DOCKER_HUB, digest.as_str()),
