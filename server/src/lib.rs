@@ -24,6 +24,7 @@ pub mod logical;
 pub mod pki;
 pub mod policy;
 pub mod random;
+pub mod redact;
 #[cfg(test)]
 mod reference;
 pub mod server;

@@ -83,8 +83,9 @@ impl Mysql {
         if let Err(DatabaseError::Statement { refusal, .. } | DatabaseError::Denied { refusal, .. }) =
             &mut result
         {
-            // A syntax error quotes the statement.
-            refusal.message = refusal.message.replace(secret.expose(), "[redacted]");
+            // A syntax error quotes the statement, or the beginning of it.
+            refusal.message =
+                vaultlab_server::redact::hide(&refusal.message, &[secret.expose()], "[redacted]");
         }
         result
     }

@@ -246,3 +246,21 @@ async fn many_at_once_share_four_connections() {
     assert!((2..=5).contains(&sessions.len()), "{} sessions", sessions.len());
     assert!(users_like(&server, "v-%").await.is_empty());
 }
+
+#[tokio::test]
+async fn no_piece_of_a_password_is_in_an_error() {
+    let Some(server) = testdb::mariadb() else { return };
+    let plugin = plugin(&server, &json!({}));
+    let password = "Lag4bkccUXhp1-GhYq9x";
+    for wrong in [
+        "CREATE USSER '{{name}}'@'%' IDENTIFIED BY '{{password}}'",
+        "CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRNT SELECT ON a.* TO '{{name}}' IDENTIFIED BY '{{password}}'",
+        "CREATE USER '{{name}}'@'%' IDENTIFIED BY {{password}}",
+    ] {
+        let error = plugin.new_user(&request(&[wrong.to_owned()], password)).await.unwrap_err().to_string();
+        assert!(error.contains("near '"), "{error}");
+        for start in 0..password.len() - 3 {
+            assert!(!error.contains(&password[start..start + 4]), "{error}");
+        }
+    }
+}
