@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::terminal::Terminal;
-use support::{TestLab, databases, eventually, text};
+use support::{TestLab, databases, eventually, postgres_lab, text};
 
 #[test]
 fn a_lab_is_used() {
@@ -105,7 +105,61 @@ fn interrupted_at_a_terminal(lab: &TestLab) {
     }
 }
 
+/// Runs a command with this among its environment.
+fn with(lab: &TestLab, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+    let output = lab.command(arguments).envs(environment.iter().copied()).output().expect("the program runs");
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What the user has set for other servers does not reach the lab's clients, nor its credentials others.
+fn settings_of_the_user(lab: &TestLab) {
+    let elsewhere = [
+        ("PGHOSTADDR", "192.0.2.1"),
+        ("PGSSLMODE", "verify-full"),
+        ("PGSERVICE", "nowhere"),
+        ("PGOPTIONS", "-c no_such=1"),
+        ("PGCHANNELBINDING", "require"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+        ("PGCONNECT_TIMEOUT", "3"),
+    ];
+    assert_eq!(with(lab, &elsewhere, &["connect", "pg-read", "--", "-tAc", "SELECT 1"]).trim(), "1");
+    lab.write(".my.cnf", "[client]\npassword=x\nhost=192.0.2.1\n[mysql]\ndatabase=nowhere\n");
+    let home = lab.folder.path().to_str().expect("UTF-8");
+    let elsewhere = [("HOME", home), ("MYSQL_HOME", home), ("MYSQL_PWD", "x"), ("MYSQL_GROUP_SUFFIX", "x")];
+    assert_eq!(with(lab, &elsewhere, &["connect", "mysql-read", "--", "-Ne", "SELECT 1"]).trim(), "1");
+
+    let elsewhere = [
+        ("VAULT_NAMESPACE", "admin"),
+        ("VAULT_CACERT", "/nowhere"),
+        ("BAO_ADDR", "https://bao.example"),
+        ("VAULT_AGENT_ADDR", "http://127.0.0.1:1"),
+        ("VAULT_FORMAT", "json"),
+    ];
+    let seen = with(lab, &elsewhere, &["exec", "--role", "pg-read", "--", "env"]);
+    for gone in ["VAULT_NAMESPACE", "VAULT_CACERT", "BAO_ADDR", "VAULT_AGENT_ADDR"] {
+        assert!(!seen.contains(gone), "{gone} in\n{seen}");
+    }
+    assert!(seen.contains("VAULT_ADDR=http://127.0.0.1:") && seen.contains("VAULT_FORMAT=json"), "{seen}");
+}
+
+#[test]
+fn a_session_outlives_the_ttl_of_its_credential_up_to_the_longest() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("session");
+    let file = postgres_lab("session", "storage: inmem") + "    default_ttl: 3s\n    max_ttl: 8s\n";
+    lab.write("vaultlab.yaml", &file);
+    lab.ok(&["up", "--progress", "quiet"]);
+    let alive = "SELECT count(*) FROM pg_roles WHERE rolname = session_user";
+    let output = lab.run(&["connect", "app", "--", "-tA", "-c", "SELECT pg_sleep(6.5)", "-c", alive]);
+    assert!(text(&output.stdout).ends_with("1\n"), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stderr).contains("the credential of app ends in"), "{}", text(&output.stderr));
+}
+
 fn connect(lab: &TestLab) {
+    settings_of_the_user(lab);
     let rows = lab.ok(&["connect", "pg-read", "--", "-tAc", "SELECT count(*) > 0 FROM notes"]);
     assert_eq!(rows.trim(), "t");
     let rows = lab.ok(&["connect", "mysql-read", "--", "-Ne", "SELECT count(*) > 0 FROM notes"]);

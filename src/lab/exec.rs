@@ -62,7 +62,10 @@ impl RunningLab {
     pub async fn connect(&self, role: &str, arguments: &[OsString]) -> Result<ExitStatus, LabError> {
         let mut signals = Signals::catch()?;
         let credential = self.credential(role).await?;
-        let result = run_client(&credential, arguments, &mut signals).await;
+        let result = tokio::select! {
+            result = run_client(&credential, arguments, &mut signals) => result,
+            never = keep_renewed(self, self.vault(), std::slice::from_ref(&credential)) => match never {},
+        };
         self.warn_unless_revoked(self.revoke(&credential).await);
         result
     }
@@ -80,7 +83,38 @@ impl Lab {
     }
 }
 
-/// Runs the database's own client with a credential.
+/// What a client of Vault goes by, each as `VAULT_…` and as OpenBao's `BAO_…`: one that is inherited would
+/// send the lab's token elsewhere, or ask the lab's Vault for what it does not have.
+const VAULT_SETTINGS: [&str; 16] = [
+    "ADDR",
+    "AGENT_ADDR",
+    "PROXY_ADDR",
+    "HTTP_PROXY",
+    "TOKEN",
+    "NAMESPACE",
+    "CACERT",
+    "CACERT_BYTES",
+    "CAPATH",
+    "CLIENT_CERT",
+    "CLIENT_KEY",
+    "TLS_SERVER_NAME",
+    "SKIP_VERIFY",
+    "SRV_LOOKUP",
+    "DISABLE_REDIRECTS",
+    "WRAP_TTL",
+];
+
+/// Takes the variables out of a program's environment whose names `is_foreign` knows.
+fn without(command: &mut Command, is_foreign: impl Fn(&str) -> bool) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(&is_foreign) {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Runs the database's own client with a credential, and with none of the settings that the user has for
+/// other servers: they would send the credential to another host, or another password to this one.
 async fn run_client(
     credential: &RoleCredential,
     arguments: &[OsString],
@@ -90,6 +124,7 @@ async fn run_client(
     let (program, mut command) = match credential.engine {
         Engine::Postgres => {
             let mut command = Command::new("psql");
+            without(&mut command, |name| name.starts_with("PG"));
             command
                 .env("PGHOST", &endpoint.host)
                 .env("PGPORT", endpoint.port.to_string())
@@ -101,7 +136,15 @@ async fn run_client(
         Engine::Mysql(_) => {
             let program = if which::which("mariadb").is_ok() { "mariadb" } else { "mysql" };
             let mut command = Command::new(program);
+            without(&mut command, |name| {
+                // History and prompt are the user's own.
+                let own = ["_HISTFILE", "_HISTIGNORE", "_PS1"].iter().any(|end| name.ends_with(end));
+                !own && ["MYSQL_", "MARIADB_", "LIBMYSQL_"].iter().any(|start| name.starts_with(start))
+            });
             command
+                // Must be the first. MySQL reads ~/.mylogin.cnf all the same, unless it is elsewhere.
+                .arg("--no-defaults")
+                .env("MYSQL_TEST_LOGIN_FILE", "/dev/null/none")
                 .args(["--protocol=tcp", "--host", &endpoint.host, "--port", &endpoint.port.to_string()])
                 .args(["--user", username, "--database", database])
                 .env("MYSQL_PWD", password.expose());
@@ -172,35 +215,17 @@ impl<'a> Session<'a> {
     ) -> Result<ExitStatus, LabError> {
         let mut command = Command::new(program);
         command.args(arguments);
+        without(&mut command, |name| {
+            let setting = name.strip_prefix("VAULT_").or_else(|| name.strip_prefix("BAO_"));
+            setting.is_some_and(|setting| VAULT_SETTINGS.contains(&setting))
+        });
         for variable in &self.variables {
             command.env(&variable.name, variable.value.expose());
         }
         let child = spawn(&program.to_string_lossy(), &mut command)?;
         tokio::select! {
             status = signals.pass_on_to(child) => status,
-            never = self.keep_renewed() => match never {},
-        }
-    }
-
-    /// Renews token and leases when two thirds of the shortest TTL are over. A lease ends at its
-    /// maximum all the same; that is the role's own rule.
-    async fn keep_renewed(&self) -> std::convert::Infallible {
-        let token = self.vault.token_ttl().await.ok().filter(|ttl| *ttl > 0);
-        let renewed: Vec<_> = self.credentials.iter().filter_map(|c| Some((c, c.lease_id()?))).collect();
-        let leases = renewed.iter().map(|(credential, _)| credential.ttl());
-        // A token without end and no lease: nothing is to renew.
-        let Some(shortest) = leases.chain(token).min() else { return std::future::pending().await };
-        let shortest = shortest.max(3);
-        loop {
-            tokio::time::sleep(Duration::from_secs(shortest * 2 / 3)).await;
-            if let Err(error) = self.vault.renew_self().await {
-                tracing::warn!(%error, "cannot renew the token");
-            }
-            for (credential, lease) in &renewed {
-                if let Err(error) = self.vault.renew_lease(lease, None).await {
-                    tracing::warn!(%error, role = credential.role, "cannot renew the lease");
-                }
-            }
+            never = keep_renewed(self.lab, &self.vault, &self.credentials) => match never {},
         }
     }
 
@@ -212,6 +237,43 @@ impl<'a> Session<'a> {
             result = result.and(self.lab.revoke(credential).await);
         }
         result.and(self.vault.revoke_self().await.map_err(Into::into))
+    }
+}
+
+/// Renews a token and the leases of credentials when two thirds of the shortest TTL are over. A lease ends at
+/// its maximum all the same, which is the role's own rule: that is told once it is in sight.
+async fn keep_renewed(
+    lab: &RunningLab,
+    vault: &Client,
+    credentials: &[RoleCredential],
+) -> std::convert::Infallible {
+    let token = vault.token_ttl().await.ok().filter(|ttl| *ttl > 0);
+    let mut renewed: Vec<_> = credentials.iter().filter_map(|c| Some((c, c.lease_id()?))).collect();
+    let leases = renewed.iter().map(|(credential, _)| credential.ttl());
+    // A token without end and no lease: nothing is to renew.
+    let Some(shortest) = leases.chain(token).min() else { return std::future::pending().await };
+    let shortest = shortest.max(3);
+    loop {
+        tokio::time::sleep(Duration::from_secs(shortest * 2 / 3)).await;
+        if let Err(error) = vault.renew_self().await {
+            tracing::warn!(%error, "cannot renew the token");
+        }
+        let mut lasting = Vec::new();
+        for (credential, lease) in renewed {
+            match vault.renew_lease(lease, None).await {
+                // Less than it began with: this is its last renewal.
+                Ok(left) if left < credential.ttl() => lab.lab().report().warn(format!(
+                    "the credential of {} ends in {left} s: it has reached its max_ttl",
+                    credential.role
+                )),
+                Ok(_) => lasting.push((credential, lease)),
+                Err(error) => {
+                    tracing::warn!(%error, role = credential.role, "cannot renew the lease");
+                    lasting.push((credential, lease));
+                }
+            }
+        }
+        renewed = lasting;
     }
 }
 
