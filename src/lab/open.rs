@@ -57,6 +57,8 @@ pub struct Lab {
     pub(super) home: Home,
     pub(super) options: LabOptions,
     pub(super) report: Report,
+    /// Why the lab file cannot be used, for a lab that is opened all the same.
+    pub(super) problem: Option<String>,
 }
 
 impl Lab {
@@ -72,7 +74,7 @@ impl Lab {
             Some(path) => Home::at(path)?,
             None => Home::discover()?,
         };
-        let mut spec = find_spec(&options, &home)?;
+        let (mut spec, problem) = find_spec(&options, &home)?;
         if let Some(name) = &options.name {
             spec.name.clone_from(name);
         }
@@ -81,7 +83,10 @@ impl Lab {
             spec.runtimes.clear();
         }
         let dir = home.lab(&spec.name)?;
-        Ok(Self { spec: Arc::new(spec), dir, home, options, report })
+        if let Some(problem) = &problem {
+            report.warn(format!("{problem}; going by what is known of the lab"));
+        }
+        Ok(Self { spec: Arc::new(spec), dir, home, options, report, problem })
     }
 
     /// The same lab under another name: with services, keys and data of its own.
@@ -133,8 +138,9 @@ impl Lab {
 }
 
 /// The lab file named; else, for a lab that exists under the name asked for, the one it was made
-/// from; else the one of this folder; else the lab inside the program.
-fn find_spec(options: &LabOptions, home: &Home) -> Result<LabSpec, LabError> {
+/// from; else the one of this folder; else the lab inside the program. With it, what is wrong with the file
+/// of a lab that is opened all the same.
+fn find_spec(options: &LabOptions, home: &Home) -> Result<(LabSpec, Option<String>), LabError> {
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let (spec, name) = match (&options.file, &options.name) {
         (None, Some(name)) => match Manifest::load(&home.lab(name)?) {
@@ -142,16 +148,19 @@ fn find_spec(options: &LabOptions, home: &Home) -> Result<LabSpec, LabError> {
             Ok(Some(Manifest { lab_file: None, .. })) => (LabSpec::builtin(), Some(name.clone())),
             Ok(None) => (LabSpec::discover(None, &here), Some(name.clone())),
             // To stop a lab, its name is enough.
-            Err(_) if options.tolerant => return Ok(known_by_name(name)),
+            Err(error) if options.tolerant => {
+                return Ok((known_by_name(home, name), Some(error.to_string())));
+            }
             Err(error) => return Err(error.into()),
         },
         (file, name) => (LabSpec::discover(file.as_deref(), &here), name.clone()),
     };
     match spec {
-        Ok(spec) => Ok(spec),
+        Ok(spec) => Ok((spec, None)),
         Err(error) if options.tolerant => {
             let name = name.or_else(|| made_from(home, options.file.as_deref(), &here));
-            name.map(|name| known_by_name(&name)).ok_or_else(|| error.into())
+            let known = name.map(|name| (known_by_name(home, &name), Some(error.in_brief())));
+            known.ok_or_else(|| error.into())
         }
         Err(error) => Err(error.into()),
     }
@@ -172,8 +181,10 @@ fn made_from(home: &Home, file: Option<&Path>, here: &Path) -> Option<String> {
     labs.iter().find(of_file).map(|dir| dir.name().to_owned())
 }
 
-/// A lab of which only the name is known.
-fn known_by_name(name: &str) -> LabSpec {
+/// A lab of which no more is known than its name and what it was made from.
+fn known_by_name(home: &Home, name: &str) -> LabSpec {
+    let manifest = home.lab(name).and_then(|dir| Manifest::load(&dir)).ok().flatten();
+    let file = manifest.and_then(|manifest| manifest.lab_file);
     LabSpec {
         name: name.into(),
         runtime: RuntimeChoice::Auto,
@@ -194,7 +205,7 @@ fn known_by_name(name: &str) -> LabSpec {
         policies: Vec::new(),
         approles: Vec::new(),
         keeper: true,
-        origin: Origin::BuiltIn,
+        origin: file.map_or(Origin::BuiltIn, Origin::File),
     }
 }
 

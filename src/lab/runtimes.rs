@@ -37,7 +37,7 @@ pub(super) async fn existing(
 /// When the lab exists in another runtime than the one asked for, and when containers are asked for
 /// that cannot be had.
 pub(super) async fn choose(lab: &Lab) -> Result<Arc<dyn Runtime>, LabError> {
-    let Lab { home, dir, options, report, spec } = lab;
+    let Lab { home, dir, options, report, spec, problem: _ } = lab;
     let recorded = recorded_or_found(home, dir).await?;
     let others = followed(&recorded, spec);
     let mut places = recorded.clone();

@@ -19,6 +19,9 @@ pub struct LabStatus {
     pub lab: String,
     /// The lab file; `None` for the lab inside the program.
     pub file: Option<std::path::PathBuf>,
+    /// What is wrong with that file; what it declares is not known then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_problem: Option<String>,
     /// Where the lab's manifest, keys and passwords are.
     pub folder: std::path::PathBuf,
     /// Where its data is: a folder, or volumes of the container engine.
@@ -101,6 +104,7 @@ impl Lab {
         let mut status = LabStatus {
             lab: self.name().into(),
             file: self.file().map(Into::into),
+            file_problem: self.problem.clone(),
             folder: self.dir.path().into(),
             data: None,
             exists,

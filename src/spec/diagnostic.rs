@@ -157,6 +157,17 @@ impl SpecError {
         &self.diagnostics
     }
 
+    /// The first problem, in one line.
+    pub fn in_brief(&self) -> String {
+        let Some(first) = self.diagnostics.first() else { return String::new() };
+        let place = if first.line == 0 { String::new() } else { format!(":{}:{}", first.line, first.column) };
+        let more = match self.diagnostics.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        format!("{}{place}: {}{more}", printable(&first.file), first.message)
+    }
+
     /// Every problem with its excerpt, then how many there are.
     pub fn render(&self, width: usize, colour: bool) -> String {
         let mut out = String::new();

@@ -55,6 +55,12 @@ fn text(status: &LabStatus) -> String {
         ]);
     }
     let file = status.file.as_ref().map_or("the lab inside the program".into(), |f| f.display().to_string());
+    let file = if status.file_problem.is_some() { format!("{file}, which is wrong") } else { file };
+    // What a file that is wrong declares is not known.
+    let declared = |label: &str, names: &[String]| match names {
+        [] if status.file_problem.is_some() => String::new(),
+        names => format!("  {label}{}\n", names.join(", ")),
+    };
     let fixed = match &status.static_roles[..] {
         [] => String::new(),
         names => format!("  static    {}\n", names.join(", ")),
@@ -67,12 +73,12 @@ fn text(status: &LabStatus) -> String {
         (false, false) => "\nNext: vaultlab up\n",
     };
     format!(
-        "Lab {} {state}.\n\n{}{}\n  roles     {}\n{fixed}  AppRoles  {}\n  lab file  {file}\n  folder    {}\n  data      {}\n{next}",
+        "Lab {} {state}.\n\n{}{}\n{}{fixed}{}  lab file  {file}\n  folder    {}\n  data      {}\n{next}",
         status.lab,
         table(&rows),
         status.keeper.as_ref().map(keeper).unwrap_or_default(),
-        status.roles.join(", "),
-        status.approles.join(", "),
+        declared("roles     ", &status.roles),
+        declared("AppRoles  ", &status.approles),
         status.folder.display(),
         status.data.as_deref().unwrap_or_default(),
     )
