@@ -83,6 +83,34 @@ pub(super) trait Decode: Sized {
     fn missing() -> Option<Self> {
         None
     }
+
+    /// What stands for a value that is not there or can't be read, once that is noted, so that the rest of its
+    /// mapping is checked all the same; `None` where there is no mapping without it.
+    fn unreadable() -> Option<Self> {
+        None
+    }
+}
+
+/// The value of a key that must be there; `None` when what is wrong with it has been noted.
+#[derive(Debug, Clone)]
+pub(super) struct Needed<T>(pub Option<T>);
+
+impl<T> std::ops::Deref for Needed<T> {
+    type Target = Option<T>;
+
+    fn deref(&self) -> &Option<T> {
+        &self.0
+    }
+}
+
+impl<T: Decode> Decode for Needed<T> {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        Some(Self(T::decode(node, problems)))
+    }
+
+    fn unreadable() -> Option<Self> {
+        Some(Self(None))
+    }
 }
 
 impl<T: Decode> Decode for At<T> {
@@ -121,6 +149,10 @@ impl<T: Decode> Decode for Vec<T> {
     }
 
     fn missing() -> Option<Self> {
+        Some(Self::new())
+    }
+
+    fn unreadable() -> Option<Self> {
         Some(Self::new())
     }
 }

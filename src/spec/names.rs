@@ -70,7 +70,7 @@ names! {
     Image(check_image, "^[A-Za-z0-9][A-Za-z0-9._/:@-]*$", 255);
 }
 
-fn check_service(text: &str) -> Result<(), Refusal> {
+pub(super) fn check_service(text: &str) -> Result<(), Refusal> {
     check(text, SERVICE_MAX, "lowercase letters, digits and `-`", |c| c == '-')
 }
 

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::model::{Delivery, Engine, MysqlFlavour, Origin, Place, RootRotation, RuntimeChoice, Storage};
 use super::*;
 
+mod entries;
+
 /// A folder with `lab.yaml`, a usable policy and usable SQL.
 struct Folder(tempfile::TempDir);
 

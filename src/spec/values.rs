@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use vaultlab_server::duration;
 
-use super::decode::{At, Decode, Problems, decode_word, wrong_type};
+use super::decode::{At, Decode, Needed, Problems, decode_word, wrong_type};
 use super::load::{Node, Value};
 use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
 use super::wire::{AgeRecipients, Audit, AuditDevice, InlineSql, KeyStore, Rotation, RotationEvery, Sql};
@@ -321,20 +321,27 @@ impl Decode for Rotation {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for At<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
+/// Declares types that are in the schema what they hold.
+macro_rules! transparent {
+    ($($outer:ident),*) => {$(
+        impl<T: JsonSchema> JsonSchema for $outer<T> {
+            fn inline_schema() -> bool {
+                T::inline_schema()
+            }
 
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
+            fn schema_name() -> Cow<'static, str> {
+                T::schema_name()
+            }
 
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
+            fn schema_id() -> Cow<'static, str> {
+                T::schema_id()
+            }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                T::json_schema(generator)
+            }
+        }
+    )*};
 }
+
+transparent!(At, Needed);

@@ -5,7 +5,7 @@
 
 use schemars::JsonSchema;
 
-use super::decode::{At, Decode, Fields, Problems};
+use super::decode::{At, Decode, Fields, Needed, Problems};
 use super::load::Node;
 use super::model::{Engine, Flavour, MysqlFlavour, RuntimeChoice, Storage};
 use super::names::{AccountName, DatabaseName, Image, MountPath, ServiceName, VaultName};
@@ -32,7 +32,9 @@ macro_rules! mappings {
                 const KEYS: &[&str] = &[$( mappings!(@key $field $($key)?) ),*];
                 let fields = Fields::open(node, $what, KEYS, problems)?;
                 // Everything is read before anything is given up.
-                $( let $field = fields.read(mappings!(@key $field $($key)?), problems); )*
+                $( let $field = fields
+                    .read(mappings!(@key $field $($key)?), problems)
+                    .or_else(<$type as Decode>::unreadable); )*
                 Some(Self { $( $field: $field? ),* })
             }
         }
@@ -126,9 +128,9 @@ mappings! {
     /// A database server with one database in it.
     Database = "a database" {
         /// Name of the service and of the connection in Vault.
-        name: At<ServiceName>,
+        name: Needed<At<ServiceName>>,
         /// `postgres` or `mysql` (MySQL or MariaDB).
-        engine: At<Engine>,
+        engine: Needed<At<Engine>>,
         /// Where it runs, when that is not what the lab's own `runtime` says: `docker` or `process`.
         /// On the host it also listens on the network of a Vault in a container, for Vault alone.
         runtime: Option<RuntimeChoice>,
@@ -171,11 +173,11 @@ mappings! {
     /// A dynamic role of the database secrets engine.
     Role = "a role" {
         /// Name in Vault, unique in the lab.
-        name: At<VaultName>,
+        name: Needed<At<VaultName>>,
         /// The database the accounts are made in: the name of one of `databases`.
-        database: At<String>,
+        database: Needed<At<String>>,
         /// Makes an account. Vault fills in `{{name}}`, `{{password}}` and `{{expiration}}`.
-        creation_statements: At<Sql>,
+        creation_statements: Needed<At<Sql>>,
         /// Removes an account (`{{name}}`). Must be right when it is run twice. Default: Vault's
         /// own, which ends no sessions and stumbles over objects the account owns.
         revocation_statements: Option<At<Sql>>,
@@ -195,11 +197,11 @@ mappings! {
     /// Vault replaces its password. It has no lease; `database/static-creds/NAME` has the password.
     StaticRole = "a static role" {
         /// Name in Vault, unique in the lab, among `roles` too.
-        name: At<VaultName>,
+        name: Needed<At<VaultName>>,
         /// The database the account is in: the name of one of `databases`.
-        database: At<String>,
+        database: Needed<At<String>>,
         /// The account. It is made when it is not there.
-        username: At<AccountName>,
+        username: Needed<At<AccountName>>,
         /// Time between two rotations, at least 5s. Default: 24h.
         rotation_period: Option<At<Ttl>>,
         /// What the account may do, run by the server's superuser when the account is made, and again when
@@ -225,7 +227,7 @@ mappings! {
     /// An ACL policy, from a file or written here.
     Policy = "a policy" {
         /// Name in Vault.
-        name: At<VaultName>,
+        name: Needed<At<VaultName>>,
         /// File with the policy in HCL or JSON.
         file: Option<At<String>>,
         /// The policy itself, instead of `file`.
@@ -235,9 +237,9 @@ mappings! {
     /// An application that logs in with a role_id and a secret_id.
     AppRole = "an AppRole" {
         /// Name in Vault.
-        name: At<VaultName>,
+        name: Needed<At<VaultName>>,
         /// What it may do: names of `policies`.
-        policies: At<Vec<At<String>>>,
+        policies: Needed<At<Vec<At<String>>>>,
         /// Lifetime of a token unless it is renewed. Database credentials die with the token that
         /// asked for them: make it longer than their `default_ttl`. Default: 2h.
         token_ttl: Option<At<Ttl>>,

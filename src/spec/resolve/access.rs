@@ -27,27 +27,22 @@ pub(super) fn policies(file: &LabFile, input: &Input<'_>, problems: &mut Problem
 }
 
 fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<PolicySpec> {
-    let name = &given.name.value.0;
-    if RESERVED_POLICIES.contains(&name.as_str()) {
-        let owner = if name.starts_with("vaultlab") { "the lab itself" } else { "Vault" };
-        let message = format!("the policy `{name}` belongs to {owner}");
-        problems.add_help(given.name.place, message, "choose another name");
+    if let Some(At { value, place }) = given.name.as_ref() {
+        check_policy_name(&value.0, *place, problems);
+        if given.file.is_none() && given.hcl.is_none() {
+            let message = format!("the policy `{}` has no content", value.0);
+            problems.add_help(*place, message, "add `file: ...` or `hcl: ...`");
+        }
     }
-    if name.starts_with(OWN_POLICIES) {
-        let message = format!("policies `{OWN_POLICIES}…` are this program's own");
-        problems.add_help(given.name.place, message, "choose another name");
-    }
+    // A policy without a name is read all the same.
+    let name = given.name.as_ref().map_or("unnamed", |name| &name.value.0);
     match (&given.file, &given.hcl) {
         (Some(_), Some(hcl)) => {
             let message = "a policy has either `file` or `hcl`, not both";
             problems.add_help(hcl.place, message, "remove one of them");
             None
         }
-        (None, None) => {
-            let message = format!("the policy `{name}` has no content");
-            problems.add_help(given.name.place, message, "add `file: ...` or `hcl: ...`");
-            None
-        }
+        (None, None) => None,
         (None, Some(hcl)) => {
             for (place, message, help) in faults(name, &hcl.value) {
                 let place = problems.inside(hcl, place);
@@ -55,7 +50,7 @@ fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Opt
                 problems.push(Diagnostic { suggestion: help, ..diagnostic });
             }
             let origin = format!("{}:{}", input.shown, hcl.place.line);
-            Some(PolicySpec { name: name.clone(), text: hcl.value.clone(), origin })
+            Some(PolicySpec { name: name.to_owned(), text: hcl.value.clone(), origin })
         }
         (Some(path), None) => match input.files.read(&path.value) {
             Ok(Content { shown, origin, text }) => {
@@ -63,7 +58,7 @@ fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Opt
                     let diagnostic = Diagnostic::new(&shown, &text, place, message);
                     problems.push(Diagnostic { suggestion: help, ..diagnostic });
                 }
-                Some(PolicySpec { name: name.clone(), text, origin })
+                Some(PolicySpec { name: name.to_owned(), text, origin })
             }
             Err(error) => {
                 match error.help {
@@ -73,6 +68,18 @@ fn policy(given: &Policy, input: &Input<'_>, problems: &mut Problems<'_>) -> Opt
                 None
             }
         },
+    }
+}
+
+fn check_policy_name(name: &str, place: Place, problems: &mut Problems<'_>) {
+    if RESERVED_POLICIES.contains(&name) {
+        let owner = if name.starts_with("vaultlab") { "the lab itself" } else { "Vault" };
+        let message = format!("the policy `{name}` belongs to {owner}");
+        problems.add_help(place, message, "choose another name");
+    }
+    if name.starts_with(OWN_POLICIES) {
+        let message = format!("policies `{OWN_POLICIES}…` are this program's own");
+        problems.add_help(place, message, "choose another name");
     }
 }
 
@@ -103,22 +110,25 @@ pub(super) fn approles(
     problems: &mut Problems<'_>,
 ) -> Vec<AppRoleSpec> {
     let declared = declared(root, "policies");
-    let approles = file.approles.iter().map(|given| approle(given, &declared, input, problems)).collect();
+    let declared = declared.as_deref();
+    let approles =
+        file.approles.iter().filter_map(|given| approle(given, declared, input, problems)).collect();
     super::delivery::check(file, input, problems);
     approles
 }
 
 fn approle(
     given: &AppRole,
-    declared: &[At<String>],
+    declared: Option<&[At<String>]>,
     input: &Input<'_>,
     problems: &mut Problems<'_>,
-) -> AppRoleSpec {
-    let policies = &given.policies.value;
+) -> Option<AppRoleSpec> {
+    let policies = given.policies.as_ref().map_or(&[][..], |policies| &policies.value);
     check_unique(policies, "policy", problems);
-    if policies.is_empty() {
-        let message = format!("the AppRole `{}` has no policy, so it may do nothing", given.name.value.0);
-        problems.add_help(given.policies.place, message, "name at least one of `policies`");
+    if let (Some(name), Some(At { place, .. }), []) = (given.name.as_ref(), given.policies.as_ref(), policies)
+    {
+        let message = format!("the AppRole `{}` has no policy, so it may do nothing", name.value.0);
+        problems.add_help(*place, message, "name at least one of `policies`");
     }
     for policy in policies {
         check_policy(policy, declared, problems);
@@ -134,22 +144,19 @@ fn approle(
         let message = "`secret_id_ttl` is longer than Vault's own maximum of 768h";
         problems.add_help(ttl.place, message, "write 768h or less, or 0 for one that never expires");
     }
-    AppRoleSpec {
-        name: given.name.value.0.clone(),
+    let deliver = given.deliver.as_ref().map(|to| super::delivery::resolve(to, input, problems));
+    Some(AppRoleSpec {
+        name: given.name.as_ref()?.value.0.clone(),
         policies: policies.iter().map(|policy| policy.value.clone()).collect(),
         token_ttl,
         token_max_ttl,
         secret_id_ttl: given.secret_id_ttl.as_ref().map_or(SECRET_ID_TTL, |ttl| ttl.value.0),
         secret_id_num_uses: given.secret_id_num_uses.as_ref().map_or(0, |uses| uses.value.0),
-        deliver: given
-            .deliver
-            .as_ref()
-            .map(|to| super::delivery::resolve(to, input, problems))
-            .unwrap_or_default(),
-    }
+        deliver: deliver.unwrap_or_default(),
+    })
 }
 
-fn check_policy(policy: &At<String>, declared: &[At<String>], problems: &mut Problems<'_>) {
+fn check_policy(policy: &At<String>, declared: Option<&[At<String>]>, problems: &mut Problems<'_>) {
     let name = policy.value.as_str();
     if name == "root" {
         let message = "an AppRole cannot have the policy `root`";

@@ -43,28 +43,25 @@ pub(super) fn resolve(file: &LabFile, input: &Input<'_>, problems: &mut Problems
 }
 
 fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) -> Option<DatabaseSpec> {
-    if given.name.value.0 == "vault" {
-        let help = format!("write `{}`", given.engine.value.as_str());
-        problems.add_help(given.name.place, "the name `vault` belongs to the Vault", help);
+    let engine = engine(given, problems);
+    if let Some(name) = given.name.as_ref().filter(|name| name.value.0 == "vault") {
+        let help = format!("write `{}`", engine.map_or("db", |engine| engine.as_str()));
+        problems.add_help(name.place, "the name `vault` belongs to the Vault", help);
     }
-    let engine = match (given.engine.value, &given.flavour) {
-        (Engine::Mysql(_), Some(flavour)) => Engine::Mysql(flavour.value),
-        (Engine::Postgres, Some(flavour)) if flavour.value != MysqlFlavour::Auto => {
-            let message = "`flavour` is for `engine: mysql` only";
-            problems.add_help(flavour.place, message, "remove it, or write `engine: mysql`");
-            Engine::Postgres
+    let database = match (&given.database, given.name.as_ref()) {
+        (Some(database), _) => Some(database.value.0.clone()),
+        (None, Some(server)) => {
+            let name = server.value.0.replace('-', "_");
+            // One problem of a name is enough.
+            if names::check_service(&server.value.0).is_ok()
+                && let Err((message, _)) = names::check_database(&name)
+            {
+                let help = "the database takes the name of the server; add `database: app`";
+                problems.add_help(server.place, message, help);
+            }
+            Some(name)
         }
-        (engine, _) => engine,
-    };
-    let database = if let Some(name) = &given.database {
-        name.value.0.clone()
-    } else {
-        let name = given.name.value.0.replace('-', "_");
-        if let Err((message, _)) = names::check_database(&name) {
-            let help = "the database takes the name of the server; add `database: app`";
-            problems.add_help(given.name.place, message, help);
-        }
-        name
+        (None, None) => None,
     };
 
     let mut scripts = |list: &[_]| -> Vec<SqlText> {
@@ -74,14 +71,14 @@ fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) ->
     let seed = scripts(&given.seed);
     let admin = match &given.admin {
         Some(sql) => script(sql, engine, input, problems),
-        None => Some(SqlText {
-            origin: format!("the built-in admin.sql for {}", engine.as_str()),
-            text: if engine == Engine::Postgres { POSTGRES_ADMIN } else { MYSQL_ADMIN }.to_owned(),
-        }),
+        None => engine.map(built_in_admin),
     };
+    let root_rotation = rotation(given, problems);
+    // Nothing is given up before everything is checked.
+    let database = database?;
     Some(DatabaseSpec {
-        name: given.name.value.0.clone(),
-        engine,
+        name: given.name.as_ref()?.value.0.clone(),
+        engine: engine?,
         image: given.image.as_ref().map(|image| image.value.0.clone()),
         port: port(given.port.as_ref()),
         mount: given.mount.as_ref().map_or("database", |mount| &mount.value.0).to_owned(),
@@ -92,8 +89,28 @@ fn database(given: &Database, input: &Input<'_>, problems: &mut Problems<'_>) ->
         roles: Vec::new(),
         static_roles: Vec::new(),
         break_glass: given.break_glass.is_some_and(|switch| switch.0),
-        root_rotation: rotation(given, problems),
+        root_rotation,
     })
+}
+
+fn engine(given: &Database, problems: &mut Problems<'_>) -> Option<Engine> {
+    let engine = given.engine.as_ref()?.value;
+    match (engine, &given.flavour) {
+        (Engine::Mysql(_), Some(flavour)) => return Some(Engine::Mysql(flavour.value)),
+        (Engine::Postgres, Some(flavour)) if flavour.value != MysqlFlavour::Auto => {
+            let message = "`flavour` is for `engine: mysql` only";
+            problems.add_help(flavour.place, message, "remove it, or write `engine: mysql`");
+        }
+        _ => {}
+    }
+    Some(engine)
+}
+
+fn built_in_admin(engine: Engine) -> SqlText {
+    SqlText {
+        origin: format!("the built-in admin.sql for {}", engine.as_str()),
+        text: if engine == Engine::Postgres { POSTGRES_ADMIN } else { MYSQL_ADMIN }.to_owned(),
+    }
 }
 
 fn filled_in(sql: &SqlText, account: &str, database: &str) -> SqlText {
@@ -127,7 +144,7 @@ pub(super) fn resolve_roles(
 ) {
     let declared = declared(root, "databases");
     for given in &file.roles {
-        let database = database_of(&given.database, &declared, databases, problems);
+        let database = database_of(given.database.as_ref(), declared.as_deref(), databases, problems);
         // The engine only decides how comments look; without one the other checks still hold.
         let engine = database.as_ref().map_or(Engine::Postgres, |database| database.engine);
         let role = role(given, engine, input, problems);
@@ -139,11 +156,12 @@ pub(super) fn resolve_roles(
 
 /// The database a role names; that it is not there, or not usable, has been told.
 fn database_of<'a>(
-    wanted: &At<String>,
-    declared: &[At<String>],
+    wanted: Option<&At<String>>,
+    declared: Option<&[At<String>]>,
     databases: &'a mut [DatabaseSpec],
     problems: &mut Problems<'_>,
 ) -> Option<&'a mut DatabaseSpec> {
+    let wanted = wanted?;
     if let Err(help) = lookup(&wanted.value, declared, "databases") {
         problems.add_help(wanted.place, format!("there is no database `{}`", wanted.value), help);
     }
@@ -160,15 +178,17 @@ pub(super) fn resolve_static_roles(
 ) {
     let declared = declared(root, "databases");
     for given in &file.static_roles {
-        let Some(database) = database_of(&given.database, &declared, databases, problems) else { continue };
-        if let Some(other) =
-            database.static_roles.iter().find(|other| other.username == given.username.value.0)
+        let database = database_of(given.database.as_ref(), declared.as_deref(), databases, problems);
+        let others = database.as_ref().map_or(&[][..], |database| &database.static_roles);
+        if let Some(username) = given.username.as_ref()
+            && let Some(other) = others.iter().find(|other| other.username == username.value.0)
         {
             let message = format!("two static roles have the account `{}`", other.username);
             let help = format!("the other is `{}`; each would replace the other's password", other.name);
-            problems.add_help(given.username.place, message, help);
+            problems.add_help(username.place, message, help);
         }
-        if let Some(role) = static_role(given, database, input, problems) {
+        let role = static_role(given, database.as_deref(), input, problems);
+        if let (Some(database), Some(role)) = (database, role) {
             database.static_roles.push(role);
         }
     }
@@ -176,7 +196,7 @@ pub(super) fn resolve_static_roles(
 
 fn static_role(
     given: &StaticRole,
-    database: &DatabaseSpec,
+    database: Option<&DatabaseSpec>,
     input: &Input<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<StaticRoleSpec> {
@@ -190,23 +210,26 @@ fn static_role(
             period.value.0
         }
     };
-    let username = given.username.value.0.clone();
-    let grants = match &given.grants {
-        Some(sql) => {
-            Some(filled_in(&script(sql, database.engine, input, problems)?, &username, &database.database))
-        }
-        None => None,
-    };
-    let rotation_statements = match &given.rotation_statements {
-        Some(sql) => Some(role_statements(sql, Use::Rotate, database.engine, input, problems)?),
+    let engine = database.map_or(Engine::Postgres, |database| database.engine);
+    let grants = given.grants.as_ref().map(|sql| script(sql, Some(engine), input, problems));
+    let rotation_statements = given
+        .rotation_statements
+        .as_ref()
+        .map(|sql| role_statements(sql, Use::Rotate, engine, input, problems));
+    let username = given.username.as_ref()?.value.0.clone();
+    let grants = match grants {
+        Some(sql) => Some(filled_in(&sql?, &username, &database?.database)),
         None => None,
     };
     Some(StaticRoleSpec {
-        name: given.name.value.0.clone(),
+        name: given.name.as_ref()?.value.0.clone(),
         username,
         rotation_period,
         grants,
-        rotation_statements,
+        rotation_statements: match rotation_statements {
+            Some(sql) => Some(sql?),
+            None => None,
+        },
         proof: proof(given.proof.as_ref()),
     })
 }
@@ -233,9 +256,10 @@ fn role(given: &Role, engine: Engine, input: &Input<'_>, problems: &mut Problems
     let revocation_statements = optional(&given.revocation_statements, Use::Revoke);
     let renew_statements = optional(&given.renew_statements, Use::Renew);
     let rollback_statements = optional(&given.rollback_statements, Use::Revoke);
-    let creation = role_statements(&given.creation_statements, Use::Create, engine, input, problems);
+    let creation = given.creation_statements.as_ref();
+    let creation = creation.and_then(|sql| role_statements(sql, Use::Create, engine, input, problems));
     Some(RoleSpec {
-        name: given.name.value.0.clone(),
+        name: given.name.as_ref()?.value.0.clone(),
         creation_statements: creation?,
         revocation_statements: revocation_statements?,
         renew_statements: renew_statements?,

@@ -77,7 +77,7 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
         (&["policies"], "policy name"),
         (&["approles"], "AppRole name"),
     ] {
-        let names: Vec<_> = lists.iter().flat_map(|list| declared(&root, list)).collect();
+        let names: Vec<_> = lists.iter().filter_map(|list| declared(&root, list)).flatten().collect();
         check_unique(&names, what, problems);
         if lists != ["policies"] {
             check_variables(&names, what, problems);
@@ -113,7 +113,10 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
 /// Where services run that are not with the others.
 fn runtimes(file: &LabFile) -> BTreeMap<String, RuntimeChoice> {
     let vault = file.vault.iter().map(|vault| ("vault", vault.runtime));
-    let databases = file.databases.iter().map(|database| (database.name.value.0.as_str(), database.runtime));
+    let databases = file.databases.iter().filter_map(|database| {
+        let name = database.name.as_ref()?;
+        Some((name.value.0.as_str(), database.runtime))
+    });
     vault
         .chain(databases)
         .filter_map(|(name, runtime)| Some((name.to_owned(), runtime?)))
@@ -277,30 +280,30 @@ fn check_variables(declared: &[At<String>], what: &str, problems: &mut Problems<
 }
 
 /// The names of the items of a top-level list, unusable items included: a reference to one of those
-/// is no second problem.
-fn declared(root: &Node, list: &str) -> Vec<At<String>> {
+/// is no second problem. `None` when the list itself cannot be read, which is told already.
+fn declared(root: &Node, list: &str) -> Option<Vec<At<String>>> {
     let entry = |node: &Node, key: &str| match &node.value {
         Value::Map(entries) => entries.iter().find(|(k, _)| k.name == key).map(|(_, v)| v.clone()),
         _ => None,
     };
     let items = match entry(root, list).map(|node| node.value) {
         Some(Value::List(items)) => items,
-        _ => Vec::new(),
+        None | Some(Value::Null) => Vec::new(),
+        Some(_) => return None,
     };
-    items
-        .iter()
-        .filter_map(|item| {
-            let name = entry(item, "name")?;
-            match name.value {
-                Value::Text(value) => Some(At { value, place: name.place }),
-                _ => None,
-            }
-        })
-        .collect()
+    let name_of = |item: &Node| {
+        let name = entry(item, "name")?;
+        match name.value {
+            Value::Text(value) => Some(At { value, place: name.place }),
+            _ => None,
+        }
+    };
+    Some(items.iter().filter_map(name_of).collect())
 }
 
 /// Whether one of the names is this one; else advice on what to write.
-fn lookup(name: &str, names: &[At<String>], what: &str) -> Result<(), String> {
+fn lookup(name: &str, names: Option<&[At<String>]>, what: &str) -> Result<(), String> {
+    let Some(names) = names else { return Ok(()) };
     let names: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
     if names.contains(&name) {
         return Ok(());

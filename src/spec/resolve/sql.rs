@@ -78,14 +78,16 @@ fn find<'p>(at: &'p At<Sql>, input: &Input<'_>, problems: &mut Problems<'_>) -> 
     }
 }
 
-/// SQL that is run once on the server.
+/// SQL that is run once on the server. Without an engine, which decides how SQL is read, only that it is
+/// there is checked.
 pub(super) fn script(
     at: &At<Sql>,
-    engine: Engine,
+    engine: Option<Engine>,
     input: &Input<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<SqlText> {
     let mut found = find(at, input, problems)?;
+    let engine = engine?;
     let usable = check_text(&found, engine, problems);
     found.sql.text = resolve_delimiters(&found.sql.text, engine).into_owned();
     usable.then_some(found.sql)
