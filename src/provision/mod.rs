@@ -128,6 +128,24 @@ impl ProvisionError {
         Self::NotProven { subject: subject.into(), cause: cause.into() }
     }
 
+    /// A failed proof that also names the statements which made the account.
+    pub(crate) fn of_accounts_made_by(self, origin: &str) -> Self {
+        match self {
+            Self::NotProven { subject, cause } => {
+                Self::NotProven { subject, cause: format!("{cause}; its accounts are made by {origin}") }
+            }
+            other => other,
+        }
+    }
+
+    /// A login that had to succeed and did not: a failed proof, unless there is no server.
+    pub(crate) fn login(subject: &str, database: &str, error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unreachable { .. } => Self::database(database)(error),
+            refused => Self::not_proven(subject, refused.to_string()),
+        }
+    }
+
     pub(crate) fn database(name: &str) -> impl FnOnce(DatabaseError) -> Self {
         let database = name.to_owned();
         move |source| Self::Database { database, source }

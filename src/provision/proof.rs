@@ -18,7 +18,9 @@ pub async fn prove_role(
 ) -> Result<String, ProvisionError> {
     let credential = issue(vault, target, role).await?;
     let account = Credentials::new(credential.username.clone(), credential.password.clone());
-    let used = use_it(target, &format!("role {}", role.name), &role.proof, &account).await;
+    let used = use_it(target, &format!("role {}", role.name), &role.proof, &account)
+        .await
+        .map_err(|error| error.of_accounts_made_by(&role.creation_statements.origin));
     let revoked = vault.revoke_lease(&credential.lease_id).await.map_err(|source| ProvisionError::On {
         what: format!("revoking a credential of role {} ({})", role.name, revocation_origin(role)),
         source,
@@ -82,8 +84,9 @@ pub(super) async fn use_it(
     account: &Credentials,
 ) -> Result<(), ProvisionError> {
     let failed = |cause: String| Err(ProvisionError::not_proven(subject, cause));
-    let mut database =
-        connect(&target.from_host, account).await.map_err(ProvisionError::database(&target.spec.name))?;
+    let mut database = connect(&target.from_host, account)
+        .await
+        .map_err(|error| ProvisionError::login(subject, &target.spec.name, error))?;
     for sql in &proof.allows {
         match database.check(sql).await {
             Check::Allowed => {}

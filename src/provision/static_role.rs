@@ -74,7 +74,11 @@ pub async fn ensure_static_role(
     let (credential, account) = log_in(vault, target, role).await?.map_err(|refusal| {
         ProvisionError::not_proven(subject(role), format!("its password is refused: {refusal}"))
     })?;
-    use_it(target, &subject(role), &role.proof, &account).await?;
+    let used = use_it(target, &subject(role), &role.proof, &account).await;
+    used.map_err(|error| match &role.grants {
+        Some(grants) => error.of_accounts_made_by(&grants.origin),
+        None => error,
+    })?;
     let record = target.accounts.static_roles.get(&role.name);
     let proven = record.is_some_and(|record| record.rotation_proven) && !written;
     if !proven {
@@ -224,7 +228,7 @@ pub async fn log_in(
         }
         let account = Credentials::new(credential.username.clone(), credential.password.clone());
         let login = try_login(&target.from_host, &account).await;
-        match login.map_err(ProvisionError::database(&target.spec.name))? {
+        match login.map_err(|error| ProvisionError::login(&subject(role), &target.spec.name, error))? {
             Login::Accepted => return Ok(Ok((credential, account))),
             Login::Refused(refusal) => said = refusal.to_string(),
         }
