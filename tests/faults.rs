@@ -51,6 +51,41 @@ fn statements_that_fail_are_told_with_role_statement_and_the_database_s_own_erro
 }
 
 #[test]
+fn an_account_that_may_not_even_log_in_is_a_proof_that_failed() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("no-grants");
+    let create = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}'";
+    let revoke = "      - sql: REVOKE CONNECT ON DATABASE app FROM PUBLIC";
+    lab.write("vaultlab.yaml", &small_lab(create, revoke));
+    let error = lab.fails(7, &["up"]);
+    for part in ["proof failed for role app: ", "permission denied", "made by ", "vaultlab.yaml:"] {
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+    }
+    lab.assert_gone();
+}
+
+#[test]
+fn a_lab_whose_file_is_wrong_by_now_is_shown_with_what_is_wrong() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("wrong-by-now");
+    let file = lab.write("vaultlab.yaml", &small_lab(GOOD, ""));
+    lab.ok(&["up", "--progress", "quiet"]);
+    lab.write("vaultlab.yaml", &small_lab(GOOD, "    prot: 1"));
+    let output = lab.run(&["status", "--progress", "plain"]);
+    assert!(output.status.success(), "the lab is up all the same");
+    let (shown, told) = (text(&output.stdout), text(&output.stderr));
+    assert!(told.contains("unknown key `prot` in a database") && told.lines().count() == 1, "{told}");
+    assert!(shown.contains("vaultlab.yaml, which is wrong") && !shown.contains("roles"), "{shown}");
+    let status = lab.json(&["status"]);
+    assert_eq!(status["file"], file.canonicalize().expect("the file").to_str().expect("UTF-8"));
+    assert!(status["file_problem"].as_str().expect("a problem").contains("prot"), "{status}");
+}
+
+#[test]
 fn a_schema_that_fails_is_told_with_its_statement() {
     if !databases() {
         return;
