@@ -11,6 +11,7 @@ pub mod report;
 pub mod runtime;
 pub mod secret;
 pub mod service;
+mod shell;
 pub mod spec;
 pub mod state;
 #[cfg(target_os = "linux")]

@@ -40,7 +40,7 @@ fn each_outside_library_has_one_home() {
         ("clap", &["cli"]),
         ("clap_complete", &["cli"]),
         ("indicatif", &["report/progress.rs"]),
-        ("textwrap", &["report/progress.rs"]),
+        ("textwrap", &["report/progress.rs", "cli/layout.rs"]),
         ("bollard", &["runtime/docker"]),
         ("serde_saphyr", &["spec/load.rs", "spec/load"]),
         ("reqwest", &["vault/transport.rs"]),

@@ -117,7 +117,7 @@ pub enum ProgressMode {
     Plain,
     /// One JSON event per line
     Json,
-    /// Nothing
+    /// Nothing but errors
     Quiet,
 }
 
@@ -223,7 +223,7 @@ pub enum Command {
         #[command(flatten)]
         lab: LabArgs,
     },
-    /// Print addresses and token as environment variables: eval "$(vaultlab env)"
+    /// Print addresses and token as variables: eval "$(vaultlab env)"
     Env {
         /// How to write them
         #[arg(long, value_enum, default_value_t)]
@@ -304,7 +304,7 @@ pub enum Command {
         #[command(flatten)]
         lab: LabArgs,
     },
-    /// Run the embedded Vault-compatible server, with the options of `vault server`
+    /// Run the embedded Vault-compatible server; of the options of `vault server` it takes -config
     Server {
         /// Configuration file or folder (HCL or JSON); can be repeated
         #[arg(long, value_name = "PATH", required = true)]

@@ -3,6 +3,7 @@
 
 mod args;
 mod commands;
+mod layout;
 mod memory;
 mod printer;
 mod prompt;
@@ -10,25 +11,34 @@ mod prompt;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use args::Cli;
 
 /// Runs the program with these arguments (the first is its name) and gives its exit code.
 pub async fn run(arguments: Vec<OsString>) -> ExitCode {
     let wants_json = asks_for_json(&arguments);
-    let cli = match Cli::try_parse_from(go_style(arguments)) {
+    let arguments = go_style(arguments);
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            let printed = error.print();
+            let next = help_for(&arguments);
             return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match printed {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => std::process::exit(printer::unwritten(&error)),
+                },
+                kind => {
+                    // That error is the help itself.
+                    if kind != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                        eprintln!("  next: {next}");
+                    }
                     if wants_json {
                         let text = error.to_string();
                         let message = text.trim().trim_start_matches("error: ");
-                        printer::print_error_as_json(message, 2, Some("vaultlab --help"), &[]);
+                        printer::print_error_as_json(message, 2, &next, &[]);
                     }
                     ExitCode::from(2)
                 }
@@ -42,13 +52,22 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(error) => {
             printer::print_error(&error, &selector);
             if json {
-                let next = error.next_command().map(|next| printer::suggest(&next, &selector));
+                let next = printer::suggest(&error.next_command(), &selector);
                 let (message, log) = (error.to_string(), error.service_log());
-                printer::print_error_as_json(&message, error.exit_code(), next.as_deref(), log);
+                printer::print_error_as_json(&message, error.exit_code(), &next, log);
             }
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The command that tells how the one that was meant is typed.
+fn help_for(arguments: &[OsString]) -> String {
+    let all = Cli::command();
+    let words = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+    let meant = words.filter_map(|word| all.find_subcommand(word)).next();
+    let meant = meant.map(|command| format!("{} ", command.get_name())).unwrap_or_default();
+    format!("vaultlab {meant}--help")
 }
 
 /// Whether `--output json` is among arguments that cannot be understood as a whole.
@@ -75,8 +94,6 @@ fn go_style(arguments: Vec<OsString>) -> Vec<OsString> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -112,6 +129,13 @@ mod tests {
         }
         let committed = std::fs::read_to_string(path).unwrap_or_default();
         assert!(committed == reference(), "docs/cli.md differs from the program: `make docs` writes it anew");
+    }
+
+    #[test]
+    fn who_mistypes_a_command_is_sent_to_its_help() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(help_for(&words("vaultlab --name x exec --aprole y -- up")), "vaultlab exec --help");
+        assert_eq!(help_for(&words("vaultlab craeds")), "vaultlab --help");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use super::args::Output;
+use super::layout::fit;
 use crate::lab::LabError;
 use crate::secret::Secret;
 
@@ -15,9 +16,20 @@ pub struct Printer {
     output: Output,
 }
 
+/// What a command begins with that is not about one lab.
+const OF_NO_LAB: [&str; 7] = ["init", "ls", "prune", "server", "completions", "--help", "--version"];
+
 /// A suggested command that means the lab the user meant.
 pub fn suggest(command: &str, selector: &str) -> String {
-    command.replace("vaultlab ", &format!("vaultlab {selector}"))
+    let mut parts = command.split("vaultlab ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let first = part.split_whitespace().next().unwrap_or_default();
+        text.push_str("vaultlab ");
+        text.push_str(if OF_NO_LAB.contains(&first) { "" } else { selector });
+        text.push_str(part);
+    }
+    text
 }
 
 impl Printer {
@@ -33,7 +45,7 @@ impl Printer {
                 Ok(json) => write_out(&format!("{json}\n")),
                 Err(error) => eprintln!("error: cannot write the result as JSON: {error}"),
             },
-            Output::Text => write_out(&text(value).to_string()),
+            Output::Text => write_out(&fit(text(value).to_string())),
         }
     }
 
@@ -43,13 +55,24 @@ impl Printer {
     }
 }
 
-/// Writes to standard output. A reader that went away (`| head`) ends the program as it would any
-/// other.
+/// Writes to standard output, or ends the program.
 pub fn write_out(text: &str) {
     let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(141); // 128 + SIGPIPE
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        std::process::exit(unwritten(&error));
     }
+}
+
+/// The exit code when standard output takes nothing. A reader that went away (`| head`) ends the program as it
+/// would any other; what else stands in the way is told.
+pub fn unwritten(error: &std::io::Error) -> i32 {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return 141; // 128 + SIGPIPE
+    }
+    eprintln!(
+        "error: cannot write to standard output: {error}\n  next: df -h   # is there room where it goes?"
+    );
+    11
 }
 
 /// A text that is shown on purpose: the user asked for the secret.
@@ -65,40 +88,18 @@ pub fn print_error(error: &LabError, selector: &str) {
         LabError::Spec(error) => format!("{error}\n"),
         error => format!("error: {error}\n"),
     };
-    let next = error
-        .next_command()
-        .map(|next| format!("  next: {}\n", suggest(&next, selector)))
-        .unwrap_or_default();
+    let next = format!("  next: {}\n", suggest(&error.next_command(), selector));
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.write_all(next.as_bytes()));
 }
 
 /// An error as JSON on standard output, for programs that read that and nothing else. People find it
 /// on standard error all the same.
-pub fn print_error_as_json(message: &str, exit_code: u8, next: Option<&str>, log: &[String]) {
-    let mut error = serde_json::json!({ "message": message, "exit_code": exit_code });
-    if let Some(next) = next {
-        error["next"] = next.into();
-    }
+pub fn print_error_as_json(message: &str, exit_code: u8, next: &str, log: &[String]) {
+    let mut error = serde_json::json!({ "message": message, "exit_code": exit_code, "next": next });
     if !log.is_empty() {
         error["service_log"] = log.into();
     }
     write_out(&format!("{:#}\n", serde_json::json!({ "error": error })));
-}
-
-/// Columns that line up: each row's cells, the last one not padded.
-pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -106,8 +107,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_without_trailing_blanks() {
-        let row = |cells: &[&str]| cells.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(table(&[row(&["a", "bb"]), row(&["ccc", ""])]), "a    bb\nccc\n");
+    fn only_commands_of_a_lab_say_which() {
+        let selector = "-f 'a b.yaml' ";
+        assert_eq!(
+            suggest("vaultlab down --volumes && vaultlab up", selector),
+            "vaultlab -f 'a b.yaml' down --volumes && vaultlab -f 'a b.yaml' up"
+        );
+        assert_eq!(suggest("vaultlab init example   # x", selector), "vaultlab init example   # x");
     }
 }

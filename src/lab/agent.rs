@@ -8,6 +8,7 @@ use serde::Serialize;
 use vaultlab_server::policy::{Acl, Policy};
 
 use super::{DatabaseInfo, LabError, RunningLab};
+use crate::shell::quote_path;
 use crate::spec::model::{AppRoleSpec, Engine};
 use crate::spec::variable_name;
 use crate::state::{Visibility, write_atomic};
@@ -167,7 +168,7 @@ template {{
 }}
 "#,
         approle = files.approle,
-        file = files.config.display(),
+        file = quote_path(&files.config),
         pid_file = quote(pid_file),
         address = hcl(address),
         role_id = quote(role_id),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{LabError, RoleCredential, RunningLab};
 use crate::secret::Secret;
+use crate::shell::always_quote;
 use crate::spec::variable_name;
 
 /// An environment variable; its value may be a secret.
@@ -117,7 +118,7 @@ pub fn render(variables: &[Variable], format: EnvFormat) -> String {
     let line = |variable: &Variable| {
         let (name, value) = (&variable.name, variable.value.expose());
         match format {
-            EnvFormat::Shell => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
+            EnvFormat::Shell => format!("export {name}={}\n", always_quote(value)),
             _ => format!("{name}={value}\n"),
         }
     };

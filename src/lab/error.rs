@@ -1,10 +1,9 @@
-//! Why something could not be done with a lab: with an exit code and one next command.
+//! Why something could not be done with a lab, with an exit code.
 
 use crate::database::DatabaseError;
 use crate::keeper::KeeperError;
 use crate::provision::ProvisionError;
 use crate::runtime::RuntimeError;
-use crate::runtime::docker::DockerError;
 use crate::spec::SpecError;
 use crate::state::StateError;
 use crate::vault::VaultError;
@@ -154,7 +153,7 @@ pub enum LabError {
 
 impl LabError {
     /// What is wrong with the state on disk, if that is what failed, however deep.
-    fn state(&self) -> Option<&StateError> {
+    pub(super) fn state(&self) -> Option<&StateError> {
         match self {
             Self::State(error)
             | Self::Provision(ProvisionError::State(error))
@@ -164,12 +163,14 @@ impl LabError {
     }
 
     /// What Vault answered, if that is what failed, however deep.
-    fn vault(&self) -> Option<&VaultError> {
+    pub(super) fn vault(&self) -> Option<&VaultError> {
         match self {
             Self::Vault(error)
-            | Self::Provision(ProvisionError::Vault(error) | ProvisionError::On { source: error, .. }) => {
-                Some(error)
-            }
+            | Self::Provision(
+                ProvisionError::Vault(error)
+                | ProvisionError::On { source: error, .. }
+                | ProvisionError::Credential { source: error, .. },
+            ) => Some(error),
             _ => None,
         }
     }
@@ -208,67 +209,8 @@ impl LabError {
         }
     }
 
-    /// One command to try next; `None` where none would help.
-    pub fn next_command(&self) -> Option<String> {
-        if let Self::Runtime(RuntimeError::Docker(error)) = self
-            && error.disk_is_full()
-        {
-            return Some(
-                "vaultlab prune   # the engine's disk is full (`docker system df`); with room, `vaultlab up` goes on"
-                    .into(),
-            );
-        }
-        if self.disk_is_full() {
-            return Some("df -h   # the disk is full: make room (`vaultlab prune` removes what no lab uses), then bring the lab up again".into());
-        }
-        if let Some(state) = self.state() {
-            return Some(next_for_state(state).into());
-        }
-        Some(match self {
-            Self::Spec(_) => "vaultlab init --help   # a lab file that works, to compare with".into(),
-            Self::Runtime(RuntimeError::Docker(error)) if error.login().is_some() => {
-                return error.login();
-            }
-            Self::Runtime(error) => next_for_runtime(error).into(),
-            Self::Provision(ProvisionError::KeysMissing { .. } | ProvisionError::WrongKeys { .. }) => {
-                "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost".into()
-            }
-            Self::Provision(ProvisionError::NotOurs { path, .. }) => {
-                let path = path.display();
-                format!("mv {path} {path}.mine && vaultlab up   # or name another file under `deliver`")
-            }
-            Self::Provision(_) => "vaultlab up --retain   # keeps the services, to look at them".into(),
-            Self::Vault(_) => match self.vault() {
-                Some(error) if error.is_status(403) => {
-                    "vaultlab up   # gives commands a token that Vault accepts".into()
-                }
-                Some(VaultError::Unreachable { .. }) => "vaultlab status".into(),
-                _ => "vaultlab logs vault".into(),
-            },
-            Self::NotRunning { .. } => "vaultlab up".into(),
-            Self::Timeout { .. } => "vaultlab up --timeout 5m".into(),
-            Self::Database(_) | Self::Keeper(_) | Self::UnknownRole { .. } | Self::UnknownAppRole { .. } => {
-                "vaultlab status".into()
-            }
-            Self::NoDatabase { .. } => {
-                "vaultlab init --help   # the lab that it writes has two databases".into()
-            }
-            Self::UnknownLease { .. } => "vaultlab leases".into(),
-            Self::NoBreakGlass { .. } => "vaultlab up   # after `break_glass: on` in the lab file".into(),
-            Self::NotGone { .. } => "vaultlab logs".into(),
-            Self::UnknownVariable { .. } => "vaultlab env".into(),
-            Self::OtherFile { lab, .. } => format!("vaultlab up --name {lab}-2"),
-            Self::Program { program, .. } => format!("command -v {program}   # is it there, and on PATH?"),
-            Self::File { path, .. } => format!("ls -ld {}", path.display()),
-            Self::Unasked => "vaultlab prune --yes".into(),
-            Self::Server(_) => "vaultlab server --help".into(),
-            Self::DatabaseUrl => "vaultlab bench --help".into(),
-            Self::State(_) | Self::Interrupted => return None,
-        })
-    }
-
     /// Whether this failed for lack of room: the system says so, or the service did in its log.
-    fn disk_is_full(&self) -> bool {
+    pub(super) fn disk_is_full(&self) -> bool {
         let told = |text: &str| {
             ["No space left on device", "out of disk space", "free disk space"]
                 .iter()
@@ -301,54 +243,4 @@ impl LabError {
 /// Names, or that there is none.
 fn listed(names: &[String]) -> String {
     if names.is_empty() { "none".into() } else { names.join(", ") }
-}
-
-fn next_for_state(error: &StateError) -> &'static str {
-    match error {
-        StateError::NoHome => "VAULTLAB_HOME=/some/folder vaultlab up",
-        StateError::Io { .. } => "VAULTLAB_HOME=/a/folder/of/yours vaultlab up",
-        StateError::Damaged { .. } => {
-            "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost"
-        }
-        StateError::NoPassphrase { .. } | StateError::WrongPassphrase { .. } => {
-            "VAULTLAB_KEY_PASSPHRASE_FILE=/path/to/passphrase vaultlab up"
-        }
-        StateError::NoIdentity { .. } | StateError::WrongIdentity { .. } => {
-            "VAULTLAB_KEY_IDENTITY_FILE=/path/to/identity vaultlab up"
-        }
-        StateError::Newer { .. } => "vaultlab --version   # then install the newer one",
-        StateError::Locked { .. } | StateError::Encryption { .. } => "vaultlab status",
-        StateError::Name { .. } | StateError::TemplatesInUse => "vaultlab ls",
-    }
-}
-
-fn next_for_runtime(error: &RuntimeError) -> &'static str {
-    match error {
-        RuntimeError::PortTaken { .. } => {
-            "vaultlab ls   # is it another lab's? or take the `port:` out of the lab file"
-        }
-        RuntimeError::Timeout { .. } => "vaultlab up --timeout 5m",
-        RuntimeError::ProgramMissing { .. } => "vaultlab up   # once it is installed",
-        RuntimeError::NoSuchService { .. } => "vaultlab status",
-        RuntimeError::DataMismatch { .. }
-        | RuntimeError::DataOfAnother { .. }
-        | RuntimeError::AccountsLost { .. } => {
-            "vaultlab down --volumes && vaultlab up   # starts over; this lab's data is lost"
-        }
-        RuntimeError::Docker(DockerError::Operation { status: None, .. }) => {
-            "docker info   # does the engine answer? then `vaultlab up` goes on from what it finds"
-        }
-        RuntimeError::Docker(DockerError::Remote { .. }) => {
-            "docker context ls   # is there an engine of this machine? else run vaultlab on the engine's"
-        }
-        RuntimeError::Docker(DockerError::ImageStale { .. }) => {
-            "vaultlab up --pull missing   # with the one that is here"
-        }
-        RuntimeError::Docker(DockerError::Credentials { .. }) => {
-            "docker logout   # of that registry; or mend `credsStore`, `credHelpers` or `auths` in ~/.docker/config.json"
-        }
-        RuntimeError::Docker(_) => "vaultlab up --runtime process   # as programs of this host",
-        error if !error.log().is_empty() => "vaultlab up --retain && vaultlab logs",
-        _ => "vaultlab up --retain   # keeps everything, to look at it",
-    }
 }

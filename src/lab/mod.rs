@@ -26,6 +26,7 @@ mod keeper;
 mod kept;
 mod leases;
 mod logs;
+mod next;
 mod open;
 mod owned;
 mod prune;

@@ -23,7 +23,11 @@ pub(super) async fn while_it_runs<T>(
     let mut end = std::pin::pin!(runtime.ended(service));
     tokio::select! {
         result = work => match result {
-            Err(error @ (ProvisionError::Vault(_) | ProvisionError::On { .. })) => {
+            Err(
+                error @ (ProvisionError::Vault(_)
+                | ProvisionError::On { .. }
+                | ProvisionError::Credential { .. }),
+            ) => {
                 match tokio::time::timeout(NEWS, end).await {
                     Ok(ended) => Err(ended.into()),
                     Err(_) => Ok(Err(error)),

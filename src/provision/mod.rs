@@ -64,6 +64,16 @@ pub enum ProvisionError {
         /// Vault's answer.
         source: VaultError,
     },
+    /// Vault could not make a credential.
+    #[error("a credential of {what}: {source}{statements}")]
+    Credential {
+        /// The role and where its statements are.
+        what: String,
+        /// Vault's answer.
+        source: VaultError,
+        /// The creation statements, each line after a line break.
+        statements: String,
+    },
     /// The state on disk could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),

@@ -2,7 +2,7 @@
 
 use super::{DatabaseTarget, ProvisionError};
 use crate::database::{Check, Login, connect, try_login};
-use crate::spec::model::{Proof, RoleSpec};
+use crate::spec::model::{Proof, RoleSpec, SqlText};
 use crate::state::Credentials;
 use crate::vault::{Client, Credential, VaultError};
 
@@ -52,28 +52,17 @@ async fn issue(
     role: &RoleSpec,
 ) -> Result<Credential, ProvisionError> {
     vault.credential(&target.spec.mount, &role.name).await.map_err(|source| {
-        let SqlIn { origin, text } = SqlIn::of(role);
-        let what = match source {
-            VaultError::Refused { .. } => {
-                format!("a credential of role {} ({origin})\n{text}", role.name)
-            }
-            _ => format!("a credential of role {}", role.name),
-        };
-        ProvisionError::On { what, source }
+        if !matches!(source, VaultError::Refused { .. }) {
+            return ProvisionError::On { what: format!("a credential of role {}", role.name), source };
+        }
+        let SqlText { origin, text } = &role.creation_statements;
+        ProvisionError::Credential {
+            what: format!("role {} ({origin})", role.name),
+            source,
+            // As written: `{{password}}` stands in them, never a password.
+            statements: text.lines().map(|line| format!("\n    {line}")).collect(),
+        }
     })
-}
-
-/// The creation statements as written: `{{password}}` stands in them, never a password.
-struct SqlIn<'a> {
-    origin: &'a str,
-    text: String,
-}
-
-impl<'a> SqlIn<'a> {
-    fn of(role: &'a RoleSpec) -> Self {
-        let text = role.creation_statements.text.lines().map(|line| format!("    {line}"));
-        Self { origin: &role.creation_statements.origin, text: text.collect::<Vec<_>>().join("\n") }
-    }
 }
 
 /// Logs in and runs what must be allowed and what must be refused.

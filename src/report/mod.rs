@@ -16,7 +16,7 @@ pub use event::{EventKind, LabEvent, Outcome};
 pub use jsonl::JsonLines;
 pub use keeper::KeeperEvent;
 pub use log::EventLog;
-pub use plain::Plain;
+pub use plain::{Failures, Plain};
 pub use progress::Progress;
 pub use read::{readable, time_of};
 pub use size::human_size;

@@ -32,6 +32,17 @@ impl<W: Write + Send> Reporter for Plain<W> {
     }
 }
 
+/// Passes on only what belongs to an error: the log lines of a service that failed.
+pub struct Failures<R>(pub R);
+
+impl<R: Reporter> Reporter for Failures<R> {
+    fn event(&self, event: &LabEvent) {
+        if matches!(event.kind, EventKind::ServiceLog { .. }) {
+            self.0.event(event);
+        }
+    }
+}
+
 /// What an event says once it is over; empty for those that say nothing then.
 pub(super) fn lines(kind: &EventKind) -> String {
     match kind {
@@ -94,6 +105,20 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn quiet_is_not_about_the_log_of_a_service_that_failed() {
+        let buffer = Buffer::default();
+        let quiet = Failures(Plain::new(buffer.clone()));
+        for kind in [
+            EventKind::Warning { message: "never mind".into() },
+            EventKind::ServiceLog { service: "mysql".into(), lines: vec!["boom".into()] },
+        ] {
+            quiet.event(&LabEvent::now(kind));
+        }
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "   last log lines of mysql:\n   | boom\n");
     }
 
     #[test]

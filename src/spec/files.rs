@@ -90,7 +90,7 @@ pub(super) fn read_text(path: &Path, name: &str, max: u64) -> Result<String, Unr
         io::ErrorKind::NotFound => missing(path, name),
         io::ErrorKind::PermissionDenied => Unreadable {
             message: format!("`{name}` cannot be read: permission denied"),
-            help: Some(format!("let this user read it: chmod u+r {}", path.display())),
+            help: Some(format!("let this user read it: chmod u+r {}", crate::shell::quote_path(path))),
         },
         _ => plain(format!("`{name}` cannot be read: {error}")),
     };
@@ -126,6 +126,7 @@ fn missing(path: &Path, name: &str) -> Unreadable {
     let Some(folder) = path.parent() else {
         return Unreadable { message, help: None };
     };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Ok(entries) = std::fs::read_dir(folder) else {
         let help = Some(format!("the folder {} does not exist", folder.display()));
         return Unreadable { message, help };

@@ -90,6 +90,11 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
 fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
     let error = error.without_snippet();
     let place = error.location().map_or(Place::START, place_of);
+    // Around what happened inside of an alias.
+    let mut error = error;
+    while let Error::AliasError { error: inner, .. } = error {
+        error = inner;
+    }
     let message = match error {
         Error::Budget { breach: BudgetBreach::Documents { .. }, .. } | Error::MultipleDocuments { .. } => {
             "a lab file is one YAML document; here a second one starts".to_owned()

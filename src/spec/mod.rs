@@ -47,7 +47,7 @@ impl LabSpec {
             SpecError::new(vec![diagnostic])
         };
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let text = read_text(path, &name, MAX_LAB_FILE).map_err(|error| {
+        let text = read_text(path, &shown, MAX_LAB_FILE).map_err(|error| {
             let write_one =
                 || "`vaultlab init` writes one; without -f the lab inside the program is used".into();
             let help = error.help.or_else(|| path.symlink_metadata().is_err().then(write_one));
@@ -57,7 +57,7 @@ impl LabSpec {
         let shown_folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let folder = std::path::absolute(path)
             .and_then(|absolute| absolute.parent().unwrap_or(Path::new("/")).canonicalize())
-            .map_err(|error| of_file(format!("the folder of `{name}` cannot be read: {error}"), None))?;
+            .map_err(|error| of_file(format!("the folder of `{shown}` cannot be read: {error}"), None))?;
         let absolute = folder.join(&*name);
         resolve::lab(&Input {
             shown: &shown,

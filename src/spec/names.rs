@@ -8,8 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::decode::{Decode, Problems};
 use super::load::Node;
 
-/// Longest name of a lab or a service: paths and container names are made of it.
-const SERVICE_MAX: usize = 40;
+/// Longest name of a lab or a service.
+const SERVICE_MAX: usize = crate::state::LONGEST_NAME;
 /// Longest name of anything else.
 const NAME_MAX: usize = 64;
 
@@ -226,6 +226,8 @@ mod tests {
         fn a_made_name_is_a_valid_one(text in ".{0,80}") {
             if let Some(name) = lab_name(&text) {
                 prop_assert_eq!(check_service(&name), Ok(()));
+                // As `--name` takes it.
+                prop_assert!(crate::state::valid_lab_name(&name));
             }
         }
     }

@@ -304,8 +304,10 @@ fn unusable_files() {
     folder.write("lab.yaml", vec![b'#'; 2 * 1024 * 1024]);
     assert!(folder.report().contains("larger than 1 MiB"), "{}", folder.report());
     let missing = LabSpec::load(Path::new("/nowhere/lab.yaml")).unwrap_err();
-    assert!(missing.to_string().contains("the file `lab.yaml` does not exist"), "{missing}");
+    assert!(missing.to_string().contains("the file `/nowhere/lab.yaml` does not exist"), "{missing}");
     assert!(missing.to_string().contains("the folder /nowhere does not exist"), "{missing}");
+    let here = LabSpec::load(Path::new("quite-another.yaml")).unwrap_err().to_string();
+    assert!(here.contains("vaultlab init") && !here.contains("the folder"), "{here}");
     let nothing_near = LabSpec::load(&folder.0.path().join("quite-another.yaml")).unwrap_err().to_string();
     assert!(nothing_near.contains("vaultlab init") && !nothing_near.contains("paths"), "{nothing_near}");
     let near = LabSpec::load(&folder.0.path().join("lab.yml")).unwrap_err();
@@ -360,6 +362,8 @@ fn alias_bombs_and_deep_nesting_are_refused() {
         // Written out, the aliases would take longer than any test may.
         let error = Folder::new(text).load().unwrap_err();
         assert_eq!(error.diagnostics().len(), 1);
+        let message = &error.diagnostics()[0].message;
+        assert_eq!(message, "this is larger or more deeply nested than a lab file can be");
     }
 }
 

@@ -135,7 +135,7 @@ impl JsonSchema for ApiVersion {
     }
 }
 
-/// `on` or `off`; `true` and `false` are taken too.
+/// `on` or `off`; every other word that YAML has had for them is taken too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Switch(pub bool);
 
@@ -144,8 +144,14 @@ impl Decode for Switch {
         if let Value::Bool(value) = node.value {
             return Some(Self(value));
         }
-        let hints = [("yes", "`on`"), ("no", "`off`"), ("true", "`on`"), ("false", "`off`")];
-        decode_word(node, &[("on", Self(true)), ("off", Self(false))], &hints, problems)
+        if let Value::Text(text) = &node.value {
+            match text.to_lowercase().as_str() {
+                "on" | "yes" | "true" => return Some(Self(true)),
+                "off" | "no" | "false" => return Some(Self(false)),
+                _ => {}
+            }
+        }
+        decode_word(node, &[("on", Self(true)), ("off", Self(false))], &[], problems)
     }
 }
 
@@ -160,7 +166,7 @@ impl JsonSchema for Switch {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         // Editors that follow YAML 1.1 read `on` as `true`.
-        json_schema!({ "enum": ["on", "off", true, false] })
+        json_schema!({ "enum": ["on", "off", "yes", "no", true, false] })
     }
 }
 
@@ -202,10 +208,14 @@ pub(super) struct Ttl(pub Duration);
 
 impl Decode for Ttl {
     fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
-        const EXAMPLES: &str = "write a duration such as 90s, 15m, 1h30m or 2d";
+        const EXAMPLES: &str = "write a duration such as 90s, 15m, 1h30m or 2d, or a whole number of seconds";
         let text = match &node.value {
             Value::Text(text) => text.clone(),
             Value::Int(seconds) => seconds.to_string(),
+            Value::Float => {
+                problems.add_help(node.place, format!("`{}` is not a duration", node.raw), EXAMPLES);
+                return None;
+            }
             _ => {
                 wrong_type(node, "a duration", problems);
                 return None;

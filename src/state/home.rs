@@ -77,6 +77,11 @@ impl Home {
         &self.root
     }
 
+    /// Whether a path is inside it.
+    pub fn holds(&self, path: &Path) -> bool {
+        path.starts_with(&self.root) || path.starts_with(&self.service_root)
+    }
+
     /// Initialised data folders, one per key, that labs start from.
     pub fn templates(&self) -> PathBuf {
         self.service_root.join("templates")
@@ -352,11 +357,17 @@ impl LabDir {
     }
 }
 
-/// Whether `name` can be a folder, a container and a network name: 1 to 63 of `a-z 0-9 - _`,
-/// starting with a letter or digit.
+/// Longest name of a lab or a service: paths and container names are made of it.
+pub const LONGEST_NAME: usize = 40;
+
+/// Whether `name` can be a folder, a container and a network name: 1 to 40 of `a-z 0-9 -`, a letter or digit
+/// first and last.
 pub fn valid_lab_name(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= 63 && name.starts_with(legal) && name.chars().all(|c| legal(c) || c == '-' || c == '_')
+    name.len() <= LONGEST_NAME
+        && name.starts_with(legal)
+        && name.ends_with(legal)
+        && name.chars().all(|c| legal(c) || c == '-')
 }
 
 #[cfg(test)]
@@ -365,10 +376,10 @@ mod tests {
 
     #[test]
     fn names_that_would_escape_the_folder_are_refused() {
-        for name in ["", "..", "a/b", "-x", "A", "a b", "a.b", &"x".repeat(64)] {
+        for name in ["", "..", "a/b", "-x", "x-", "A", "a b", "a.b", "a_b", &"x".repeat(41)] {
             assert!(!valid_lab_name(name), "{name:?}");
         }
-        for name in ["notes", "a", "0-1_x", &"x".repeat(63)] {
+        for name in ["notes", "a", "0-1-x", &"x".repeat(40)] {
             assert!(valid_lab_name(name), "{name:?}");
         }
     }

@@ -19,7 +19,7 @@ pub use accounts::{Accounts, Credentials, DatabaseAccounts, StaticAccount};
 pub use atomic::{Staged, Visibility, give, read_json, write_atomic, write_json, write_json_unsynced};
 pub use delivered::DeliveredFiles;
 pub use encryption::is_recipient;
-pub use home::{Home, LabDir, valid_lab_name};
+pub use home::{Home, LONGEST_NAME, LabDir, valid_lab_name};
 pub use keeper::{
     DeliveryRecord, KeeperRecord, KeeperToken, RestartRecord, RotationRecord, StaticRoleRecord, is_kept,
 };
@@ -130,7 +130,7 @@ pub enum StateError {
     TemplatesInUse,
     /// A lab name that would be unsafe as a folder or container name.
     #[error(
-        "{name:?} is not a lab name: use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit"
+        "{name:?} is not a lab name: use 1 to {LONGEST_NAME} of a-z, 0-9 and '-', a letter or digit first and last"
     )]
     Name {
         /// The name as given.

@@ -282,13 +282,38 @@ fn certificates(ca: &Path, address: &str) -> Result<Vec<reqwest::Certificate>, V
     reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| odd(e.to_string()))
 }
 
-/// Go's multierror puts each cause on a line of its own after a count; one line reads better.
+/// Go's multierror puts each cause on a line of its own after a count, and a database quotes statements with
+/// their line breaks; one line reads better.
 fn tidy(error: &str) -> String {
-    let lines = error.lines().map(|l| l.trim().trim_start_matches("* "));
-    let lines: Vec<&str> = lines
-        .filter(|l| !l.is_empty() && !l.ends_with(" occurred:") && !l.ends_with(" error occurred:"))
-        .collect();
-    lines.join("; ")
+    let mut causes: Vec<String> = Vec::new();
+    for line in error.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match (line.strip_prefix("* "), causes.last_mut()) {
+            (Some(cause), _) => causes.push(cause.to_owned()),
+            (None, _) if line.ends_with(" error occurred:") || line.ends_with(" errors occurred:") => {}
+            (None, Some(cause)) => *cause += &format!(" {line}"),
+            (None, None) => causes.push(line.to_owned()),
+        }
+    }
+    without_passwords(&causes.join("; "))
+}
+
+/// Takes out the passwords of statements that are quoted: HashiCorp's Vault leaves one that a database cut off.
+fn without_passwords(text: &str) -> String {
+    const BEFORE: [&str; 2] = ["IDENTIFIED BY '", "PASSWORD '"];
+    // Of the same length, as only ASCII changes.
+    let upper = text.to_ascii_uppercase();
+    let (mut shown, mut at) = (String::new(), 0);
+    while let Some(start) =
+        BEFORE.iter().filter_map(|before| Some(at + upper[at..].find(before)? + before.len())).min()
+    {
+        let password = &text[start..];
+        let password = &password[..password.find('\'').unwrap_or(password.len())];
+        let known = password.starts_with("{{") || password.starts_with('[');
+        shown += &text[at..start];
+        shown += if known { password } else { "[password]" };
+        at = start + password.len();
+    }
+    shown + &text[at..]
 }
 
 fn unreachable(operation: String, address: &str, error: &reqwest::Error) -> VaultError {
@@ -324,6 +349,23 @@ mod tests {
         assert_eq!(clock(Some("Sun, 01 Mar 2026 12:00:00 GMT")), now.to_string());
         assert_eq!(clock(Some("Sun, 01 Mar 2026 13:00:00 GMT")), "2026-03-01T13:00:01Z");
         assert_eq!(clock(Some("Sun, 01 Mar 2026 11:00:00 GMT")), "2026-03-01T11:00:01Z");
+    }
+
+    #[test]
+    fn the_lines_of_a_statement_are_no_statements_of_their_own() {
+        let error = "1 error occurred:\n\t* near 'CREATE ROLE x\n    IN ROLE y' at line 1\n\n";
+        assert_eq!(tidy(error), "near 'CREATE ROLE x IN ROLE y' at line 1");
+    }
+
+    #[test]
+    fn passwords_in_quoted_statements_are_taken_out() {
+        for (told, shown) in [
+            ("near 'x' identified by 'Lag4bk...' at", "near 'x' identified by '[password]' at"),
+            ("PASSWORD 'a' and PASSWORD 'b", "PASSWORD '[password]' and PASSWORD '[password]"),
+            ("PASSWORD '{{password}}' BY '[password]'", "PASSWORD '{{password}}' BY '[password]'"),
+        ] {
+            assert_eq!(tidy(told), shown);
+        }
     }
 
     #[test]

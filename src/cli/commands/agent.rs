@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use super::Settings;
 use crate::lab::{AgentConfig, LabError};
+use crate::shell::quote_path;
 
 pub(super) async fn run(
     settings: &Settings,
@@ -21,7 +22,7 @@ fn text(written: &[AgentConfig]) -> String {
         text += &format!("wrote {}  ({roles})\nwrote {}\n", agent.config.display(), agent.template.display());
     }
     match written.first() {
-        Some(first) => text + &format!("\nNext: vault agent -config={}\n", first.config.display()),
+        Some(first) => text + &format!("\nNext: vault agent -config={}\n", quote_path(&first.config)),
         None => "The lab has no AppRoles.\n".into(),
     }
 }

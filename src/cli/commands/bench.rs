@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Settings, interrupted};
 use crate::bench::{self, BenchReport, Direct, Load, LoadReport, Measured, Plan};
 use crate::cli::args::{BenchArgs, LoadArg};
-use crate::cli::printer::table;
+use crate::cli::layout::table;
 use crate::lab::{LabError, RunningLab};
 use crate::secret::Secret;
 

@@ -3,7 +3,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::Settings;
-use crate::cli::printer::{reveal, table};
+use crate::cli::layout::table;
+use crate::cli::printer::reveal;
 use crate::lab::{LabError, Validity};
 
 pub(super) async fn run(

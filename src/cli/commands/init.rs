@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use super::Settings;
 use crate::lab::{LabError, Written, write_shipped_lab};
+use crate::shell::quote_path;
 
 pub(super) fn run(settings: &Settings, folder: &Path, force: bool) -> Result<ExitCode, LabError> {
     let written = write_shipped_lab(folder, force)?;
@@ -13,7 +14,7 @@ pub(super) fn run(settings: &Settings, folder: &Path, force: bool) -> Result<Exi
         let next = if folder == Path::new(".") {
             "vaultlab up".to_owned()
         } else {
-            format!("cd {} && vaultlab up", folder.display())
+            format!("cd {} && vaultlab up", quote_path(folder))
         };
         let hint = if kept.is_empty() {
             ""

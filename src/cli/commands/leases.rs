@@ -1,7 +1,8 @@
 use std::process::ExitCode;
 
 use super::Settings;
-use crate::cli::printer::{suggest, table};
+use crate::cli::layout::table;
+use crate::cli::printer::suggest;
 use crate::lab::{LabError, LeaseLedger, LedgerEntry};
 
 /// The exit code when something is there that should be gone; the same as a failed proof's.

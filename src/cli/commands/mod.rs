@@ -27,8 +27,9 @@ use super::args::{Cli, Command, Common, Demo, LabArgs, LabArgsLong, ProgressMode
 use super::printer::{Printer, write_out};
 use super::prompt;
 use crate::lab::{EventsWanted, ExecOptions, KeeperChoice, Lab, LabError, LabOptions};
-use crate::report::{JsonLines, Plain, Progress, Report, Reporter};
+use crate::report::{Failures, JsonLines, Plain, Progress, Report, Reporter};
 use crate::runtime::docker::PullPolicy;
+use crate::shell::{quote, quote_path};
 use crate::spec::model::RuntimeChoice;
 use crate::state::Unlock;
 
@@ -53,14 +54,14 @@ impl Settings {
     }
 
     fn report(&self) -> Report {
-        let reporter: Option<Box<dyn Reporter>> = match self.common.progress.unwrap_or_default() {
-            ProgressMode::Auto if std::io::stderr().is_terminal() => Some(Box::new(Progress::new())),
-            ProgressMode::Tty => Some(Box::new(Progress::new())),
-            ProgressMode::Auto | ProgressMode::Plain => Some(Box::new(Plain::new(std::io::stderr()))),
-            ProgressMode::Json => Some(Box::new(JsonLines::new(std::io::stderr()))),
-            ProgressMode::Quiet => None,
+        let reporter: Box<dyn Reporter> = match self.common.progress.unwrap_or_default() {
+            ProgressMode::Auto if std::io::stderr().is_terminal() => Box::new(Progress::new()),
+            ProgressMode::Tty => Box::new(Progress::new()),
+            ProgressMode::Auto | ProgressMode::Plain => Box::new(Plain::new(std::io::stderr())),
+            ProgressMode::Json => Box::new(JsonLines::new(std::io::stderr())),
+            ProgressMode::Quiet => Box::new(Failures(Plain::new(std::io::stderr()))),
         };
-        Report::new(reporter.into_iter().collect())
+        Report::new(vec![reporter])
     }
 
     fn options(&self) -> LabOptions {
@@ -132,9 +133,8 @@ pub(super) fn errors_as_json(cli: &Cli) -> bool {
 }
 
 fn selector_of(file: Option<&std::path::Path>, name: Option<&str>) -> String {
-    let quoted = |text: &str| if text.contains(' ') { format!("'{text}'") } else { text.to_owned() };
-    let file = file.map(|file| format!("-f {} ", quoted(&file.to_string_lossy()))).unwrap_or_default();
-    file + &name.map(|name| format!("--name {name} ")).unwrap_or_default()
+    let file = file.map(|file| format!("-f {} ", quote_path(file))).unwrap_or_default();
+    file + &name.map(|name| format!("--name {} ", quote(name))).unwrap_or_default()
 }
 
 pub(super) async fn run(cli: Cli) -> Result<ExitCode, LabError> {

@@ -2,7 +2,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use super::Settings;
-use crate::cli::printer::table;
+use crate::cli::layout::table;
 use crate::lab::{LabError, Prune, Pruned};
 use crate::report::human_size;
 use crate::state::Home;

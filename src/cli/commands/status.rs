@@ -1,7 +1,8 @@
 use std::process::ExitCode;
 
 use super::Settings;
-use crate::cli::printer::{suggest, table};
+use crate::cli::layout::table;
+use crate::cli::printer::suggest;
 use crate::lab::{LabError, LabStatus, LabSummary};
 use crate::runtime::RuntimeKind;
 use crate::state::{Home, KeeperRecord};

@@ -1,8 +1,9 @@
 use std::process::ExitCode;
 
 use super::{Settings, interrupted};
+use crate::cli::layout::table;
 use crate::cli::memory::lean;
-use crate::cli::printer::{suggest, table};
+use crate::cli::printer::suggest;
 use crate::lab::{Data, DatabaseInfo, Down, Lab, LabError, LabOptions, UpSummary};
 use crate::spec::model::Origin;
 

@@ -45,7 +45,11 @@ pub(super) fn state_folder(home: Result<Home, StateError>) -> (Vec<Check>, Optio
                 Check::warn(NAME, found, advice)
             } else if mode & 0o066 != 0 {
                 // Passing through (x) is what the services of root need.
-                Check::warn(NAME, found, format!("others may look into it: chmod go-rw {}", root.display()))
+                Check::warn(
+                    NAME,
+                    found,
+                    format!("others may look into it: chmod go-rw {}", crate::shell::quote_path(root)),
+                )
             } else {
                 Check::ok(NAME, found)
             }
