@@ -304,7 +304,7 @@ pub enum Command {
         #[command(flatten)]
         lab: LabArgs,
     },
-    /// Run the embedded Vault-compatible server; of the options of `vault server` it takes -config
+    /// Run the embedded Vault-compatible server; it takes -config as `vault server` does
     Server {
         /// Configuration file or folder (HCL or JSON); can be repeated
         #[arg(long, value_name = "PATH", required = true)]
