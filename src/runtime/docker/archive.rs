@@ -82,15 +82,13 @@ mod tests {
                 header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
                 header.set_entry_type(kind);
                 header.set_mode(0o640);
+                let content = if kind == EntryType::Symlink { "" } else { text };
                 if kind == EntryType::Symlink {
                     header.set_link_name(text).unwrap();
-                } else {
-                    header.set_size(text.len() as u64);
                 }
+                header.set_size(content.len() as u64);
                 header.set_cksum();
-                archive
-                    .append(&header, if kind == EntryType::Symlink { "" } else { text }.as_bytes())
-                    .unwrap();
+                archive.append(&header, content.as_bytes()).unwrap();
             }
             let mut built = Vec::new();
             let archive = archive.into_inner().unwrap();
