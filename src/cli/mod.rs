@@ -64,8 +64,8 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
 /// The command that tells how the one that was meant is typed.
 fn help_for(arguments: &[OsString]) -> String {
     let all = Cli::command();
-    let words = arguments.iter().skip(1).take_while(|argument| *argument != "--");
-    let meant = words.filter_map(|word| all.find_subcommand(word)).next();
+    let mut words = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+    let meant = words.find_map(|word| all.find_subcommand(word));
     let meant = meant.map(|command| format!("{} ", command.get_name())).unwrap_or_default();
     format!("vaultlab {meant}--help")
 }
