@@ -41,7 +41,7 @@ fn who_mistypes_something_is_told_where_to_look() {
 fn next_commands_can_be_copied_into_a_shell() {
     let lab = TestLab::new("copied");
     assert!(lab.ok(&["init", "sp ace/é"]).ends_with("Next: cd 'sp ace/é' && vaultlab up\n"));
-    let error = lab.fails(3, &["status", "-f", "no such.yaml"]);
+    let error = lab.fails(3, &["up", "-f", "no such.yaml"]);
     assert!(error.contains("the file `no such.yaml` does not exist"), "{error}");
     assert!(error.contains("`vaultlab init` writes one") && !error.contains("the folder"), "{error}");
     assert!(error.contains("next: vaultlab init example "), "{error}");

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use textwrap::Options;
+use textwrap::{Options, WordSeparator, WordSplitter};
 
 /// Blanks between two columns.
 const GAP: usize = 2;
@@ -37,8 +37,16 @@ fn broken(line: &str, width: usize) -> String {
         return line.to_owned();
     }
     let indent = " ".repeat(INDENT);
-    let options = Options::new(width).subsequent_indent(&indent).break_words(false);
+    let options = between_words(width).subsequent_indent(&indent);
     textwrap::fill(text, options) + &line[text.len()..]
+}
+
+/// Neither paths nor names with hyphens are broken.
+fn between_words<'a>(width: usize) -> Options<'a> {
+    Options::new(width)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
 }
 
 fn lay_out(rows: &[Vec<String>], limit: usize) -> String {
@@ -55,7 +63,7 @@ fn lay_out(rows: &[Vec<String>], limit: usize) -> String {
                     written.push_str(cell);
                     continue;
                 }
-                let options = Options::new(limit.saturating_sub(*start).max(1)).break_words(false);
+                let options = between_words(limit.saturating_sub(*start).max(1));
                 written.push_str(&textwrap::wrap(cell, options).join(&format!("\n{}", " ".repeat(*start))));
             }
             // A further line that would be blank is none.

@@ -87,6 +87,8 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     Ok(tree_node(tree, text))
 }
 
+const TOO_LARGE: &str = "this is larger or more deeply nested than a lab file can be";
+
 fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
     let error = error.without_snippet();
     let place = error.location().map_or(Place::START, place_of);
@@ -101,12 +103,14 @@ fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
         }
         Error::Budget { .. }
         | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => {
-            "this is larger or more deeply nested than a lab file can be".to_owned()
-        }
+        | Error::AliasReplayStackDepthExceeded { .. } => TOO_LARGE.to_owned(),
         other => {
             // The library appends the location, which the diagnostic shows by itself.
             let full = other.to_string();
+            // Its parser has a limit of its own, and no error of its own for it.
+            if full.starts_with("recursion limit exceeded") {
+                return SyntaxError { place, message: TOO_LARGE.to_owned() };
+            }
             full.rfind(" at line ").map_or(full.clone(), |end| full[..end].to_owned())
         }
     };
