@@ -11,17 +11,16 @@ use vaultlab::vault::{AppRolePair, Client, VaultError};
 
 use crate::support::{TestLab, eventually};
 
-/// Long forms of the tests, as for a release. Where the variable names a folder, the labs are kept in
-/// it: on a file system in memory, the stalls of a busy disk are not taken for the keeper's.
+/// Long forms of the tests, as for a release.
 pub fn long() -> bool {
     std::env::var_os("VAULTLAB_LONG_TESTS").is_some()
 }
 
 /// A lab without databases whose AppRoles are as given: lines of `approles`. Its Vault is the one that
-/// `VAULTLAB_VAULT_BIN` names, if it names one.
+/// `VAULTLAB_VAULT_BIN` names, if it names one. It is kept in memory: a secret_id lives for a few seconds,
+/// and a disk that others keep busy may let nothing be stored for as long as that.
 pub fn lab(name: &str, approles: &str) -> TestLab {
-    let folder = std::env::var_os("VAULTLAB_LONG_TESTS").map(PathBuf::from).filter(|path| path.is_dir());
-    let lab = folder.map_or_else(|| TestLab::new(name), |home| TestLab::in_home(name, &home));
+    let lab = TestLab::in_memory(name);
     let named = std::env::var_os("VAULTLAB_VAULT_BIN").is_some();
     // The only storage that all of them have.
     let vault = if named { "storage: raft" } else { "flavour: embedded" };
@@ -185,7 +184,8 @@ pub async fn log_in(vault: &Client, files: &[PathBuf; 2], seen: &mut Seen) {
         Err(VaultError::Refused { status: 503, .. } | VaultError::Unreachable { .. }) => seen.away += 1,
         Err(error) => {
             seen.refused_since.get_or_insert_with(Instant::now);
-            seen.refused.push(error.to_string());
+            let age = std::fs::metadata(&files[1]).and_then(|file| file.modified()).map(|at| at.elapsed());
+            seen.refused.push(format!("{error} (delivered {age:?} ago)"));
         }
     }
 }

@@ -70,6 +70,15 @@ impl TestLab {
         Self { name, home: home.into(), folder, runtime: "process", engine: None }
     }
 
+    /// The same in a home of its own, in memory where the host has a file system there.
+    pub fn in_memory(name: &str) -> Self {
+        let place = Some(Path::new("/dev/shm")).filter(|path| path.is_dir()).map(Into::into);
+        let folder = tempfile::tempdir_in(place.unwrap_or_else(std::env::temp_dir)).expect("a temp folder");
+        let mut lab = Self::in_home(name, &folder.path().join("home"));
+        lab.folder = folder;
+        lab
+    }
+
     /// The same with its services in containers.
     pub fn contained(name: &str) -> Self {
         let mut lab = Self::new(name);
