@@ -62,6 +62,22 @@ pub struct LockoutConfig {
 }
 
 impl LockoutConfig {
+    /// As Vault shows it: within `user_lockout_config` in a list of mounts, beside the other settings where
+    /// a mount's tuning is read.
+    pub fn shown(&self) -> Object {
+        Object::from_iter([
+            (
+                "user_lockout_counter_reset_duration".into(),
+                json!(self.counter_reset.unwrap_or_default().as_secs()),
+            ),
+            ("user_lockout_disable".into(), json!(self.disabled.unwrap_or_default())),
+            ("user_lockout_duration".into(), json!(self.duration.unwrap_or_default().as_secs())),
+            ("user_lockout_threshold".into(), json!(self.threshold.unwrap_or_default())),
+        ])
+    }
+}
+
+impl LockoutConfig {
     /// The rules, with what is not set taken from `default`.
     pub fn resolve(&self, default: Lockout) -> Lockout {
         Lockout {
@@ -182,6 +198,9 @@ impl MountEntry {
         });
         if let Value::Object(map) = &mut config {
             self.add_optional(map);
+            if let Some(lockout) = &self.config.lockout {
+                map.insert("user_lockout_config".into(), Value::Object(lockout.shown()));
+            }
         }
         let mut shown = json!({
             "accessor": self.accessor,
@@ -224,17 +243,6 @@ impl MountEntry {
         if self.table == Table::Auth {
             let kind = Some(config.token_type.as_str()).filter(|kind| !kind.is_empty());
             map.insert("token_type".into(), json!(kind.unwrap_or("default-service")));
-        }
-        if let Some(lockout) = &config.lockout {
-            map.insert(
-                "user_lockout_config".into(),
-                json!({
-                    "lockout_threshold": lockout.threshold.unwrap_or_default(),
-                    "lockout_duration": lockout.duration.unwrap_or_default().as_secs(),
-                    "lockout_counter_reset": lockout.counter_reset.unwrap_or_default().as_secs(),
-                    "lockout_disable": lockout.disabled.unwrap_or_default(),
-                }),
-            );
         }
     }
 }

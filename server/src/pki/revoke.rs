@@ -182,7 +182,11 @@ impl Pki {
         if changed && revoked {
             self.rebuild_crl().await?;
         }
-        let text = "Tidy operation successfully started. Any information from the operation will be printed to Vault's server logs.";
+        let text = if store || revoked {
+            "Tidy operation successfully started. Any information from the operation will be printed to Vault's server logs."
+        } else {
+            "Manual tidy requested but no tidy operations were set. Enable at least one tidy operation to be run (tidy_cert_store / tidy_revoked_certs)."
+        };
         Ok(Some(Response::warning(text).with_status(202)))
     }
 }

@@ -407,4 +407,6 @@ async fn tidy_removes_what_expired() {
     bench.post("tidy", tidy).await.unwrap();
     assert_eq!(count(), 1, "the root stays");
     assert!(bench.pki.view.list("revoked/").unwrap().is_empty());
+    let idle = bench.post("tidy", json!({})).await.unwrap().unwrap();
+    assert!(idle.warnings[0].starts_with("Manual tidy requested but no tidy operations"), "{idle:?}");
 }

@@ -328,6 +328,7 @@ fn tuning(active: &Active, mounted: &Mounted) -> Response {
         ("max_lease_ttl".to_owned(), json!(max.as_secs())),
     ]);
     entry.add_optional(&mut data);
+    data.extend(entry.config.lockout.iter().flat_map(LockoutConfig::shown));
     if !entry.options.is_empty() {
         data.insert("options".to_owned(), Value::Object(entry.options.clone()));
     }

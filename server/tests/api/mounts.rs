@@ -100,7 +100,9 @@ async fn tuning_is_shown_and_checked() {
     let lockout = json!({"user_lockout_config": {"lockout_disable": true}});
     root.post("sys/auth/approle/tune", lockout).await.expect(204);
     let tune = root.get("sys/mounts/auth/approle/tune").await.expect(200);
-    assert_eq!(tune.data()["user_lockout_config"]["lockout_disable"], true);
+    assert_eq!(tune.data()["user_lockout_disable"], true);
+    let listed = root.get("sys/auth").await.expect(200);
+    assert_eq!(listed.data()["approle/"]["config"]["user_lockout_config"]["user_lockout_disable"], true);
     assert_eq!(tune.data()["token_type"], "default-service");
     assert_eq!(
         root.get("sys/mounts/none/tune").await.expect(400).error(),
