@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::up::GRACE;
 use super::{Lab, LabError};
@@ -79,8 +80,21 @@ impl Lab {
         // MySQL waits two seconds for connections that are still open when it is stopped, and Vault keeps some.
         let (first, rest): (Vec<_>, Vec<_>) =
             names.iter().cloned().partition(|name| data == Data::Remove || name == VAULT);
-        let mut stopped = self.stop_together(runtime.as_ref(), first, data).await?;
-        stopped.extend(self.stop_together(runtime.as_ref(), rest, data).await?);
+        let (done, vault_is_stopped) = oneshot::channel::<()>();
+        let first = async {
+            let stopped = self.stop_together(runtime.as_ref(), first, data).await;
+            drop(done);
+            stopped
+        };
+        let rest = async {
+            tokio::select! {
+                _ = vault_is_stopped => {}
+                () = runtime.gone(VAULT) => {}
+            }
+            self.stop_together(runtime.as_ref(), rest, data).await
+        };
+        let (mut stopped, others) = tokio::try_join!(first, rest)?;
+        stopped.extend(others);
         if data == Data::Remove {
             if lock.predecessor_was_killed() {
                 // An engine goes on with what it was asked for, and tells nobody of it before it is done.

@@ -141,6 +141,12 @@ impl Runtime for MixedRuntime {
         }
     }
 
+    async fn gone(&self, service: &str) {
+        if let Some(place) = self.place(service) {
+            place.gone(service).await;
+        }
+    }
+
     async fn settle(&self) {
         self.docker.settle().await;
     }

@@ -132,6 +132,12 @@ pub trait Runtime: Send + Sync {
         std::future::pending().await
     }
 
+    /// Completes when the program of a service that is being stopped has ended and its connections are
+    /// closed, which a runtime may know before [`stop`](Self::stop) is done.
+    async fn gone(&self, service: &str) {
+        drop(self.ended(service).await);
+    }
+
     /// Finishes what was begun beside the way to ready, such as keeping data for later labs. Where
     /// that fails it is told, and no lab is the worse for it.
     async fn settle(&self) {}

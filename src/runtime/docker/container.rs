@@ -7,7 +7,7 @@ use bollard::models::{
     Mount, MountType, NetworkingConfig, PortBinding,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
@@ -253,6 +253,14 @@ impl Engine {
         let stopped = self.docker.stop_container(&container.id, Some(options)).await;
         let name = &container.name;
         unless_absent(stopped.map_err(DockerError::operation(format!("stop the container {name}")))).map(drop)
+    }
+
+    /// Waits until the program of a container that runs has ended. The engine tells of it before it takes
+    /// the container down and answers who waits for that.
+    pub(super) async fn until_dead(&self, id: &str) {
+        let filters = HashMap::from([("container", vec![id]), ("event", vec!["die"])]);
+        let options = EventsOptionsBuilder::new().filters(&filters).build();
+        drop(Box::pin(self.docker.events(Some(options))).next().await);
     }
 
     /// Removes a container, running or not, with the volumes that have no name.

@@ -222,6 +222,14 @@ impl Runtime for DockerRuntime {
         }
     }
 
+    async fn gone(&self, service: &str) {
+        if let Ok(Some(container)) = self.engine.find(&self.names, service).await
+            && container.running
+        {
+            self.engine.until_dead(&container.id).await;
+        }
+    }
+
     async fn settle(&self) {
         let mut keeping = self.keeping.lock().await;
         while keeping.join_next().await.is_some() {}
