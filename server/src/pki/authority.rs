@@ -93,13 +93,16 @@ impl Authority {
         Ok(json!({
             "ca_chain": pems,
             "certificate": pems.first(),
+            "crl_distribution_points": [],
             "issuer_id": self.issuer_id,
+            "issuing_certificates": [],
             "issuer_name": self.issuer_name,
             "key_id": self.key_id,
             "leaf_not_after_behavior": "err",
             "manual_chain": null,
+            "ocsp_servers": [],
             "revoked": false,
-            "usage": "crl-signing,issuing-certificates,read-only",
+            "usage": "crl-signing,issuing-certificates,ocsp-signing,read-only",
         }))
     }
 }

@@ -19,13 +19,16 @@ use crate::random;
 /// What is shorter cannot be PEM.
 const SHORTEST_PEM: usize = 75;
 
+const NO_SUBJECT: &str = "This issuer certificate was generated without a Subject; this makes it likely that issuing leaf certs with this certificate will cause TLS validation libraries to reject this certificate.";
+
+const OUTLIVES: &str = "The expiration time for the signed certificate is after the CA's expiration time. If the new certificate is not treated as a root, validation paths with the certificate past the issuing CA's expiration time will fail.";
+
 impl Pki {
     /// `root/generate/<kind>`: a new key with a certificate signed by itself.
     pub(super) async fn generate_root(&self, call: &Call<'_, Endpoint>) -> Answer {
         let fields = call.fields();
         let (exported, format) = (is_exported(call)?, Format::from_fields(fields)?);
         let subject = Subject::from_fields(fields)?;
-        require_common_name(&subject)?;
         let name = distinguished_name(&subject.common_name, |list| names(fields, list))?;
         let limits = Limits { not_before: not_before(fields)?, ..Limits::default() };
         let (begin, end, warnings) = validity(&*self.system, fields, &limits)?;
@@ -64,6 +67,9 @@ impl Pki {
             add_private_key(&mut data, &authority.key, format, fields)?;
         }
         let mut warnings = warnings;
+        if params.distinguished_name.iter().next().is_none() {
+            warnings.push(NO_SUBJECT.to_owned());
+        }
         warnings.extend(self.urls()?.unset_warning());
         Ok(Some(Response { warnings, ..Response::data(data) }))
     }
@@ -73,8 +79,8 @@ impl Pki {
         let fields = call.fields();
         let (exported, format) = (is_exported(call)?, Format::from_fields(fields)?);
         let subject = Subject::from_fields(fields)?;
-        require_common_name(&subject)?;
         let name = distinguished_name(&subject.common_name, |list| names(fields, list))?;
+        validity(&*self.system, fields, &Limits::default())?;
         let key = PrivateKey::generate(KeyKind::from_fields(fields)?).await?;
         let pair = key.pair(signature_bits(fields)?)?;
         let mut params = CertificateParams::default();
@@ -179,13 +185,18 @@ impl Pki {
         let authority = self.require_authority()?;
         let use_csr = fields.bool("use_csr_values")?.unwrap_or(false);
         let subject = if use_csr { csr.subject } else { Subject::from_fields(fields)? };
-        require_common_name(&subject)?;
         let name = distinguished_name(&subject.common_name, |list| {
             if use_csr { Ok(Vec::new()) } else { names(fields, list) }
         })?;
         // As in Vault, an intermediate may outlive the authority that signs it.
         let limits = Limits { not_before: not_before(fields)?, ..Limits::default() };
-        let (begin, end, warnings) = validity(&*self.system, fields, &limits)?;
+        let (begin, end, capped) = validity(&*self.system, fields, &limits)?;
+        let mut warnings = Vec::new();
+        if end > authority.not_after()? {
+            warnings.push(OUTLIVES.to_owned());
+        }
+        warnings.extend(self.urls()?.unset_warning());
+        warnings.extend(capped);
         let mut params = common_params(&csr.key, begin, end, &self.urls()?)?;
         set_names(&mut params, &subject, name)?;
         params.name_constraints = name_constraints(fields)?;
@@ -194,10 +205,15 @@ impl Pki {
         let der = certificate.der().to_vec();
         let info = self.store_certificate(&der).await?;
         let chain = authority.chain()?;
+        let bundle = if format == Format::PemBundle {
+            joined(&std::iter::once(der.clone()).chain(chain.clone()).collect::<Vec<_>>())
+        } else {
+            format.certificate(&der)
+        };
         let mut data = Object::new();
         data.insert("expiration".to_owned(), json!(info.not_after.as_second()));
         data.insert("serial_number".to_owned(), json!(info.serial));
-        data.insert("certificate".to_owned(), json!(format.certificate(&der)));
+        data.insert("certificate".to_owned(), json!(bundle));
         data.insert("issuing_ca".to_owned(), json!(chain.first().map(|der| format.certificate(der))));
         let above: Vec<String> =
             std::iter::once(&der).chain(&chain).map(|der| format.certificate(der)).collect();
@@ -229,13 +245,6 @@ fn sent_pem(fields: Fields<'_>, name: &str) -> Result<String, Error> {
         ));
     }
     Ok(text)
-}
-
-fn require_common_name(subject: &Subject) -> Result<(), Error> {
-    if subject.common_name.is_empty() {
-        return Err(Error::bad_request("the common_name field is required"));
-    }
-    Ok(())
 }
 
 /// Whether the path asks for the private key: `exported` or `internal`.
@@ -270,8 +279,11 @@ fn not_before(fields: Fields<'_>) -> Result<std::time::Duration, Error> {
 
 fn issuer_name(fields: Fields<'_>) -> Result<String, Error> {
     let name = fields.string("issuer_name")?.unwrap_or_default();
-    if name == "default" || !(name.is_empty() || is_name(&name)) {
-        return Err(Error::bad_request("issuer name contained invalid characters or is reserved"));
+    if name == "default" {
+        return Err(Error::bad_request("reserved keyword 'default' can not be used as issuer name"));
+    }
+    if !(name.is_empty() || is_name(&name)) {
+        return Err(Error::bad_request("issuer name contained invalid characters"));
     }
     Ok(name)
 }
@@ -291,7 +303,7 @@ fn signature_bits(fields: Fields<'_>) -> Result<u32, Error> {
         0 | 256 => Ok(0),
         384 => Ok(384),
         512 => Ok(512),
-        _ => Err(Error::bad_request("signature_bits must be 0, 256, 384 or 512")),
+        bits => Err(Error::bad_request(format!("unsupported hash signature algorithm: {bits}"))),
     }
 }
 

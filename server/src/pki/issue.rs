@@ -46,7 +46,8 @@ impl Pki {
         }
         let subject = csr_subject(&role, &csr, call)?;
         check_names(&role, &subject, call)?;
-        self.certify(call, &role, &subject, &csr.key, None).await
+        let answer = self.certify(call, &role, &subject, &csr.key, None).await;
+        answer.map(|response| with_name_warning(&role, call, response))
     }
 
     /// `sign-verbatim[/<role>]`: a certificate for a request with the names it has.
@@ -67,7 +68,8 @@ impl Pki {
         }
         let role = Role::from_request(&sent)?;
         let subject = csr.subject.clone();
-        self.certify(call, &role, &subject, &csr.key, None).await
+        let answer = self.certify(call, &role, &subject, &csr.key, None).await;
+        answer.map(|response| with_name_warning(&role, call, response))
     }
 
     /// Signs, stores and answers. `key` is the private key to hand out, if it was made here.
@@ -93,8 +95,8 @@ impl Pki {
         let name = distinguished_name(&subject.common_name, |list| Ok(role.list(list)))?;
         let mut params = common_params(public, begin, end, &self.urls()?)?;
         set_names(&mut params, subject, name)?;
-        params.key_usages = role.key_usages()?;
-        params.extended_key_usages = role.extended_key_usages()?;
+        params.key_usages = role.key_usages();
+        params.extended_key_usages = role.extended_key_usages();
         let bits = u32::try_from(role.number("signature_bits")).unwrap_or(0);
         let der = authority.sign(&params, public, bits)?.der().to_vec();
         let info = self.store_unless(role.flag("no_store"), &der).await?;
@@ -142,6 +144,22 @@ impl Pki {
     fn role_named(&self, name: &str) -> Result<Role, Error> {
         self.stored_role(name)?.ok_or_else(|| Error::bad_request(format!("unknown role: {name}")))
     }
+}
+
+/// Warns of a common name sent in vain: the one in the CSR counts.
+fn with_name_warning(
+    role: &Role,
+    call: &Call<'_, Endpoint>,
+    mut response: Option<Response>,
+) -> Option<Response> {
+    let sent = call.request.data.get("common_name").is_some_and(|name| name.as_str() != Some(""));
+    if let Some(response) = response.as_mut().filter(|_| sent && role.flag("use_csr_common_name")) {
+        response.warnings.push(
+            "the common_name field was provided but the role is set with \"use_csr_common_name\" set to true"
+                .to_owned(),
+        );
+    }
+    response
 }
 
 /// Names of a request and a CSR together, as the role wants them.
@@ -201,6 +219,12 @@ fn check_names(role: &Role, subject: &Subject, call: &Call<'_, Endpoint>) -> Res
         );
     }
     let allowed = role.list("allowed_uri_sans");
+    if !subject.uris.is_empty() && allowed.is_empty() {
+        return refuse(
+            "URI Subject Alternative Names are not allowed in this role, but were provided via the API"
+                .to_owned(),
+        );
+    }
     for uri in &subject.uris {
         if !allowed.iter().any(|pattern| glob(pattern, uri)) {
             return refuse(

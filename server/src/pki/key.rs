@@ -44,7 +44,9 @@ impl KeyKind {
             ("ec", 384) => Ok(Self::EcP384),
             ("ec", 224 | 521) => refuse(format!("EC keys of {bits} bits are not supported by this server")),
             ("ed25519", _) => Ok(Self::Ed25519),
-            ("rsa" | "ec", bits) => refuse(format!("unsupported bit length for {key_type} key: {bits}")),
+            ("rsa" | "ec", bits) => {
+                refuse(format!("unsupported bit length for {} key: {bits}", key_type.to_uppercase()))
+            }
             (other, _) => refuse(format!("unknown key type {other}")),
         }
     }

@@ -77,6 +77,9 @@ pub struct Pki {
     changes: tokio::sync::Mutex<()>,
 }
 
+const LEASES: &str = "it is encouraged to disable generate_lease and rely on PKI's native capabilities when possible; this option can cause Vault-wide issues with large numbers of issued certificates";
+const NO_LEASES: &str = "mutually exclusive values no_store=true and generate_lease=true were both specified; no_store=true takes priority";
+
 impl Pki {
     /// Makes the backend of a mount, for [`crate::logical::Factory`].
     ///
@@ -158,13 +161,22 @@ impl Pki {
                 // A patch keeps what it doesn't send; a write sets it to its default.
                 let mut sent = match (operation, self.stored_role(name)?) {
                     (Operation::Patch, Some(role)) => role.describe(),
-                    (Operation::Patch, None) => return Err(Error::coded(404, "")),
+                    (Operation::Patch, None) => {
+                        return Err(Error::bad_request("Unable to fetch role entry to patch"));
+                    }
                     _ => crate::logical::Object::new(),
                 };
                 sent.extend(call.request.data.clone());
                 let role = Role::from_request(&sent)?;
                 self.view.put_json(&format!("role/{name}"), &role).await?;
-                Ok(Some(Response::data(role.describe())))
+                let leases = sent.get("generate_lease").is_some_and(|sent| sent.as_bool() != Some(false));
+                let warning = match (leases, role.flag("generate_lease")) {
+                    (true, true) => Some(LEASES),
+                    (true, false) => Some(NO_LEASES),
+                    _ => None,
+                };
+                let warnings = warning.into_iter().map(str::to_owned).collect();
+                Ok(Some(Response { warnings, ..Response::data(role.describe()) }))
             }
         }
     }
@@ -269,7 +281,7 @@ fn routes() -> Vec<Route<Endpoint>> {
         route("ca_chain", READ, &[], Endpoint::Ca),
         route("crl", READ, &[], Endpoint::Crl),
         route("crl/pem", READ, &[], Endpoint::Crl),
-        route("crl/rotate", READ_WRITE, &[], Endpoint::RotateCrl),
+        route("crl/rotate", READ, &[], Endpoint::RotateCrl),
         route("certs/?", LIST, &[], Endpoint::Certificates),
         route("certs/revoked/?", LIST, &[], Endpoint::Revoked),
         route("cert/{serial+}", READ, &[], Endpoint::Certificate),

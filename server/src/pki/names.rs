@@ -64,11 +64,11 @@ fn split_wildcard(host: &str) -> Option<(Option<&str>, &str)> {
     }
 }
 
-/// Whether `name` lies below `domain`: `a.b.c` below `b.c`.
+/// Whether `name` lies below `domain`: `a.b.c` below `b.c`; in the same case, as Vault has it.
 fn ends_with_label(name: &str, domain: &str) -> bool {
     name.len() > domain.len() + 1
         && name.as_bytes()[name.len() - domain.len() - 1] == b'.'
-        && name.as_bytes()[name.len() - domain.len()..].eq_ignore_ascii_case(domain.as_bytes())
+        && name.ends_with(domain)
 }
 
 /// Whether this is a host name: labels of letters, digits and inner hyphens. Names in other
@@ -154,6 +154,8 @@ mod tests {
         ] {
             assert!(!allowed(sub.clone(), name), "{name}");
         }
+        assert!(allowed(sub.clone(), "A.example.com"));
+        assert!(!allowed(sub, "a.EXAMPLE.com"));
         let no_wildcards = domain(json!({"allow_subdomains": true, "allow_wildcard_certificates": false}));
         assert!(!allowed(no_wildcards, "*.example.com"));
         let globs = json!({"allowed_domains": ["ftp*.example.com"], "allow_glob_domains": true});

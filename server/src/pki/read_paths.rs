@@ -33,7 +33,7 @@ impl Pki {
         Ok(Some(match path {
             "ca" => raw(CERTIFICATE, first.cloned()),
             "ca/pem" => raw(CHAIN, first.map(|der| certificate_pem(der).into_bytes())),
-            _ => raw(CHAIN, first.map(|_| joined(&chain).into_bytes())),
+            _ => raw(CERTIFICATE, first.map(|_| joined(&chain).into_bytes())),
         }))
     }
 

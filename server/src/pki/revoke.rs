@@ -62,7 +62,10 @@ impl Pki {
         };
         let info = CertificateInfo::parse(&der)?;
         if info.is_ca && info.is_self_issued {
-            return Err(Error::bad_request("adding issuer (its own) to its own CRL is not allowed"));
+            let id = self.authority()?.map(|authority| authority.issuer_id).unwrap_or_default();
+            return Err(Error::bad_request(format!(
+                "adding issuer (id: {id}) to its own CRL is not allowed"
+            )));
         }
         let revocation = self.add_revocation(&info).await?;
         Ok(Some(Response::json(json!({
@@ -158,6 +161,9 @@ impl Pki {
     pub(super) async fn tidy(&self, call: &Call<'_, Endpoint>) -> Answer {
         let fields = call.fields();
         let buffer = fields.duration("safety_buffer")?.unwrap_or(std::time::Duration::from_hours(72));
+        if buffer.is_zero() {
+            return Err(Error::bad_request("safety_buffer must be greater than zero"));
+        }
         let before = self.system.now().saturating_sub(buffer).unwrap_or(Timestamp::MIN);
         let store = fields.bool("tidy_cert_store")?.unwrap_or(false);
         let revoked = fields.bool("tidy_revoked_certs")?.unwrap_or(false);

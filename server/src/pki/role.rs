@@ -113,7 +113,10 @@ impl Role {
             self.0.insert("key_bits".to_owned(), json!(kind.bits()));
         }
         if !matches!(self.number("signature_bits"), 0 | 256 | 384 | 512) {
-            return refuse("signature_bits must be 0, 256, 384 or 512");
+            return refuse(&format!(
+                "unsupported hash signature algorithm: {}",
+                self.number("signature_bits")
+            ));
         }
         let (ttl, max) = (self.seconds("ttl"), self.seconds("max_ttl"));
         if !max.is_zero() && ttl > max {
@@ -122,12 +125,13 @@ impl Role {
         if self.text("issuer_ref") != "default" {
             return refuse("issuer_ref: only the issuer \"default\" is supported by this server");
         }
+        if self.flag("no_store") {
+            self.0.insert("generate_lease".to_owned(), json!(false));
+        }
         let validations = self.list("cn_validations");
         if !validations.iter().all(|v| matches!(v.as_str(), "email" | "hostname" | "disabled")) {
             return refuse("cn_validations must be email, hostname or disabled");
         }
-        self.key_usages()?;
-        self.extended_key_usages()?;
         Ok(())
     }
 
@@ -168,14 +172,13 @@ impl Role {
         texts.map(str::to_owned).collect()
     }
 
-    /// The key usages of its certificates.
-    pub fn key_usages(&self) -> Result<Vec<KeyUsagePurpose>, Error> {
-        let usages = self.list("key_usage");
-        usages.iter().filter(|name| !name.is_empty()).map(|name| key_usage(name)).collect()
+    /// The key usages of its certificates; as in Vault, names that are none are passed over.
+    pub fn key_usages(&self) -> Vec<KeyUsagePurpose> {
+        self.list("key_usage").iter().filter_map(|name| key_usage(name)).collect()
     }
 
-    /// The extended key usages of its certificates.
-    pub fn extended_key_usages(&self) -> Result<Vec<ExtendedKeyUsagePurpose>, Error> {
+    /// The extended key usages of its certificates; as in Vault, names that are none are passed over.
+    pub fn extended_key_usages(&self) -> Vec<ExtendedKeyUsagePurpose> {
         let flags = [
             ("server_flag", ExtendedKeyUsagePurpose::ServerAuth),
             ("client_flag", ExtendedKeyUsagePurpose::ClientAuth),
@@ -188,13 +191,12 @@ impl Role {
                 usages.push(usage);
             }
         }
-        for name in self.list("ext_key_usage").iter().filter(|name| !name.is_empty()) {
-            let usage = extended_key_usage(name)?;
+        for usage in self.list("ext_key_usage").iter().filter_map(|name| extended_key_usage(name)) {
             if !usages.contains(&usage) {
                 usages.push(usage);
             }
         }
-        Ok(usages)
+        usages
     }
 }
 
@@ -222,9 +224,9 @@ impl Kind {
 }
 
 /// A key usage by Go's name, with or without its prefix, in any case.
-fn key_usage(name: &str) -> Result<KeyUsagePurpose, Error> {
+fn key_usage(name: &str) -> Option<KeyUsagePurpose> {
     let lower = name.to_lowercase();
-    Ok(match lower.strip_prefix("keyusage").unwrap_or(&lower) {
+    Some(match lower.strip_prefix("keyusage").unwrap_or(&lower) {
         "digitalsignature" => KeyUsagePurpose::DigitalSignature,
         "contentcommitment" => KeyUsagePurpose::ContentCommitment,
         "keyencipherment" => KeyUsagePurpose::KeyEncipherment,
@@ -234,13 +236,13 @@ fn key_usage(name: &str) -> Result<KeyUsagePurpose, Error> {
         "crlsign" => KeyUsagePurpose::CrlSign,
         "encipheronly" => KeyUsagePurpose::EncipherOnly,
         "decipheronly" => KeyUsagePurpose::DecipherOnly,
-        _ => return Err(Error::bad_request(format!("unknown key usage {name:?}"))),
+        _ => return None,
     })
 }
 
-fn extended_key_usage(name: &str) -> Result<ExtendedKeyUsagePurpose, Error> {
+fn extended_key_usage(name: &str) -> Option<ExtendedKeyUsagePurpose> {
     let lower = name.to_lowercase();
-    Ok(match lower.strip_prefix("extkeyusage").unwrap_or(&lower) {
+    Some(match lower.strip_prefix("extkeyusage").unwrap_or(&lower) {
         "any" => ExtendedKeyUsagePurpose::Any,
         "serverauth" => ExtendedKeyUsagePurpose::ServerAuth,
         "clientauth" => ExtendedKeyUsagePurpose::ClientAuth,
@@ -248,7 +250,7 @@ fn extended_key_usage(name: &str) -> Result<ExtendedKeyUsagePurpose, Error> {
         "emailprotection" => ExtendedKeyUsagePurpose::EmailProtection,
         "timestamping" => ExtendedKeyUsagePurpose::TimeStamping,
         "ocspsigning" => ExtendedKeyUsagePurpose::OcspSigning,
-        _ => return Err(Error::bad_request(format!("unknown extended key usage {name:?}"))),
+        _ => return None,
     })
 }
 
@@ -266,8 +268,8 @@ mod tests {
         assert!(role.flag("allow_localhost") && role.flag("server_flag") && !role.flag("allow_any_name"));
         assert_eq!((role.text("key_type"), role.number("key_bits")), ("rsa", 2048));
         assert_eq!(role.seconds("not_before_duration"), Duration::from_secs(30));
-        assert_eq!(role.key_usages().unwrap().len(), 3);
-        assert_eq!(role.extended_key_usages().unwrap().len(), 2);
+        assert_eq!(role.key_usages().len(), 3);
+        assert_eq!(role.extended_key_usages().len(), 2);
         assert_eq!(role.describe().len(), PARAMETERS.len() + UNSUPPORTED.len());
     }
 
@@ -277,8 +279,8 @@ mod tests {
             (json!({"key_type": "dsa"}), "unknown key type"),
             (json!({"key_bits": 1024}), "RSA keys < 2048 bits"),
             (json!({"ttl": "2h", "max_ttl": "1h"}), "must be less than"),
-            (json!({"key_usage": "Odd"}), "unknown key usage"),
-            (json!({"ext_key_usage": "Odd"}), "unknown extended key usage"),
+            (json!({"key_type": "ec", "key_bits": 2048}), "unsupported bit length for EC key: 2048"),
+            (json!({"signature_bits": 100}), "unsupported hash signature algorithm: 100"),
             (json!({"use_pss": true}), "use_pss is not supported"),
             (json!({"allowed_other_sans": "*"}), "not supported"),
             (json!({"issuer_ref": "other"}), "only the issuer"),
@@ -289,5 +291,19 @@ mod tests {
             assert!(error.to_string().contains(text), "{error}");
         }
         role(json!({"key_type": "any", "use_pss": false})).unwrap();
+    }
+
+    #[test]
+    fn usages_that_are_none_are_kept_but_not_certified() {
+        let role = role(json!({"key_usage": "Odd,CertSign", "ext_key_usage": "Odd"})).unwrap();
+        assert_eq!(role.describe()["key_usage"], json!(["Odd", "CertSign"]));
+        assert_eq!(role.key_usages(), [KeyUsagePurpose::KeyCertSign]);
+        assert_eq!(role.extended_key_usages().len(), 2, "those of the flags");
+    }
+
+    #[test]
+    fn a_role_that_stores_nothing_gives_no_leases() {
+        let role = role(json!({"no_store": true, "generate_lease": true})).unwrap();
+        assert_eq!(role.describe()["generate_lease"], false);
     }
 }

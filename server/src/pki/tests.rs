@@ -223,7 +223,7 @@ async fn what_a_role_does_not_allow_is_refused() {
         ),
         (
             json!({"common_name": "a.example.com", "uri_sans": "spiffe://x"}),
-            "URI Subject Alternative Names were provided",
+            "URI Subject Alternative Names are not allowed",
         ),
         (json!({"common_name": "a.example.com", "other_sans": "1.2;UTF8:x"}), "other_sans is not supported"),
         (
@@ -288,7 +288,7 @@ async fn revoked_certificates_are_on_the_list() {
         (json!({"certificate": "b"}), "no PEM data"),
         (
             json!({"certificate": bench.read("cert/ca").await.unwrap().data.unwrap()["certificate"]}),
-            "own CRL is not allowed",
+            "to its own CRL is not allowed",
         ),
     ] {
         let (status, error) = bench.refused("revoke", body).await;
@@ -390,7 +390,7 @@ async fn roles_are_replaced_patched_listed_and_removed() {
     assert_eq!(list.data.unwrap()["keys"], json!(["web"]));
     bench.call(Operation::Delete, "roles/web", json!({})).await.unwrap();
     assert!(bench.read("roles/web").await.is_none());
-    assert_eq!(bench.call(Operation::Patch, "roles/none", json!({})).await.unwrap_err().status(), 404);
+    assert_eq!(bench.call(Operation::Patch, "roles/none", json!({})).await.unwrap_err().status(), 400);
 }
 
 #[tokio::test]

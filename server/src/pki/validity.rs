@@ -46,8 +46,11 @@ pub(super) fn validity(
         None => Some(limits.not_after).filter(|text| !text.is_empty() && sent_ttl.is_none()),
     };
     let end = if let Some(text) = given_end {
-        text.parse()
-            .map_err(|_| Error::bad_request(format!("not_after {text:?} is not a time (RFC 3339)")))?
+        text.parse().map_err(|_| {
+            Error::bad_request(format!(
+                "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""
+            ))
+        })?
     } else {
         let mut ttl = [sent_ttl.unwrap_or_default(), limits.ttl]
             .into_iter()
@@ -126,7 +129,7 @@ mod tests {
             ),
             (json!({"ttl": "1h", "not_after": "2026-01-01T00:30:00Z"}), "Both should not be provided"),
             (json!({"not_after": "2025-01-01T00:00:00Z"}), "is in the past"),
-            (json!({"not_after": "tomorrow"}), "is not a time"),
+            (json!({"not_after": "tomorrow"}), "parsing time \"tomorrow\" as"),
         ] {
             let error = run(&body, &limits).unwrap_err();
             assert_eq!(error.status(), 400);
