@@ -177,7 +177,8 @@ fn patch_custom(info: &mut KeyInfo, custom: &Object) -> Result<(), Error> {
 
 /// Checked custom metadata; nulls are left out where `skip_nulls`, else they are empty text.
 fn custom_metadata(sent: &Object, skip_nulls: bool) -> Result<BTreeMap<String, String>, Error> {
-    let refuse = |text: String| Err(Error::bad_request(format!("custom_metadata validation failed: {text}")));
+    let refuse =
+        |text: String| Err(Error::raw_bad_request(format!("custom_metadata validation failed: {text}")));
     let mut pairs = BTreeMap::new();
     for (key, value) in sent {
         if skip_nulls && value.is_null() {
@@ -185,7 +186,9 @@ fn custom_metadata(sent: &Object, skip_nulls: bool) -> Result<BTreeMap<String, S
         }
         let Ok(text) = Fields::new(sent).string(key) else {
             let found = go_type(value);
-            return refuse(format!("'' expected type 'string', got unconvertible type '{found}'"));
+            return Err(Error::bad_request(format!(
+                "custom_metadata validation failed: '' expected type 'string', got unconvertible type '{found}'"
+            )));
         };
         pairs.insert(key.clone(), text.unwrap_or_default());
     }

@@ -15,6 +15,7 @@ mod versions;
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
 use self::settings::Settings;
@@ -79,9 +80,12 @@ impl KvV2 {
     }
 
     fn value(&self, key: &str, version: u64) -> Result<Object, Error> {
-        self.view
+        let mut value: Object = self
+            .view
             .get_json(&version_key(key, version))?
-            .ok_or_else(|| Error::internal("could not find version data"))
+            .ok_or_else(|| Error::internal("could not find version data"))?;
+        value.values_mut().for_each(round_numbers);
+        Ok(value)
     }
 
     /// Turns the values of a mount that was version 1 into first versions.
@@ -115,6 +119,31 @@ fn metadata_key(key: &str) -> String {
 fn no_fields() -> &'static Object {
     static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
     &EMPTY
+}
+
+/// Makes numbers what Vault reads back: it decodes them as Go's `float64`, which holds whole numbers
+/// exactly up to 2^53 only, and writes whole ones without a fraction.
+fn round_numbers(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(round_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(round_numbers),
+        Value::Number(number) => {
+            if let Some(rounded) = number.as_f64().and_then(as_go_writes_it) {
+                *number = rounded;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A whole number has the digits of the shortest text that reads as the same `float64`, then zeros.
+fn as_go_writes_it(number: f64) -> Option<Number> {
+    if number.fract() != 0.0 {
+        return None;
+    }
+    let text = number.to_string();
+    let signed = text.parse::<i64>().ok().map(Number::from);
+    signed.or_else(|| text.parse::<u64>().ok().map(Number::from)).or_else(|| Number::from_f64(number))
 }
 
 fn version_key(key: &str, version: u64) -> String {

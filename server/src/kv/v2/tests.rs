@@ -56,6 +56,18 @@ impl Bench {
 }
 
 #[tokio::test]
+async fn numbers_are_read_as_float64() {
+    let bench = Bench::new();
+    let sent = json!({"a": 9_007_199_254_740_993_i64, "b": [{"c": 1.0}], "d": u64::MAX, "e": -3, "f": 0.1, "g": 1e30});
+    bench.put("n", sent).await;
+    let read = bench.get("data/n", json!({})).await.1["data"].to_string();
+    assert_eq!(
+        read,
+        r#"{"a":9007199254740992,"b":[{"c":1}],"d":1.8446744073709552e+19,"e":-3,"f":0.1,"g":1e+30}"#
+    );
+}
+
+#[tokio::test]
 async fn every_write_makes_a_version() {
     let bench = Bench::new();
     let first = bench.put("app/db", json!({"a": 1})).await;
@@ -147,7 +159,8 @@ async fn deleted_versions_answer_404_with_everything_but_the_value() {
     assert_eq!(bench.view.keys("version/").unwrap().len(), 1, "the destroyed value is gone");
     for path in ["delete/x", "undelete/x", "destroy/x"] {
         let refused = bench.refused(Operation::Update, path, json!({})).await;
-        assert_eq!(refused, (400, "no version number provided".into()));
+        let what = if path == "destroy/x" { "no" } else { "No" };
+        assert_eq!(refused, (400, format!("{what} version number provided")));
         assert_eq!(bench.refused(Operation::Update, path, json!({"versions": ["a"]})).await.0, 400);
         bench.post(&path.replace('x', "never"), json!({"versions": [1]})).await;
     }

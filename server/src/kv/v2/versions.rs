@@ -84,7 +84,8 @@ fn sent_versions(call: &Call<'_, Endpoint>) -> Result<Vec<u64>, Error> {
     let fields = call.fields();
     let texts = fields.comma_strings("versions")?.unwrap_or_default();
     if texts.is_empty() {
-        return Err(Error::bad_request("no version number provided"));
+        let what = if call.endpoint == Endpoint::Destroy { "no" } else { "No" };
+        return Err(Error::bad_request(format!("{what} version number provided")));
     }
     texts
         .iter()
