@@ -240,7 +240,7 @@ async fn authenticate(active: &Arc<Active>, request: &mut Request) -> Result<Cal
             .remote_addr
             .is_some_and(|address| entry.bound_cidrs.iter().any(|cidr| cidr.contains(&address)));
         if !within {
-            return Err(Error::PermissionDenied);
+            return Err(Error::coded(403, "permission denied"));
         }
     }
     let entity = match entry.entity_id.as_str() {

@@ -224,7 +224,6 @@ fn auth_json(auth: &Auth) -> Value {
         "client_token": auth.client_token,
         "accessor": auth.accessor,
         "policies": auth.policies,
-        "token_policies": auth.token_policies,
         "metadata": if auth.metadata.is_empty() { Value::Null } else { json!(auth.metadata) },
         "lease_duration": auth.lease.ttl.as_secs(),
         "renewable": auth.lease.renewable,
@@ -234,8 +233,12 @@ fn auth_json(auth: &Auth) -> Value {
         "mfa_requirement": null,
         "num_uses": auth.num_uses,
     });
-    if let (Value::Object(map), false) = (&mut object, auth.identity_policies.is_empty()) {
-        map.insert("identity_policies".to_owned(), json!(auth.identity_policies));
+    for (name, policies) in
+        [("token_policies", &auth.token_policies), ("identity_policies", &auth.identity_policies)]
+    {
+        if let (Value::Object(map), false) = (&mut object, policies.is_empty()) {
+            map.insert(name.to_owned(), json!(policies));
+        }
     }
     object
 }

@@ -161,7 +161,8 @@ impl ChildRequest {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' })
             .collect();
-        format!("token-{clean}").trim_end_matches('-').to_owned()
+        let name = format!("token-{clean}");
+        name.strip_suffix('-').unwrap_or(&name).to_owned()
     }
 
     /// The policies of the new token.
@@ -424,6 +425,8 @@ mod tests {
     fn display_names_are_cleaned() {
         let request = ChildRequest { display_name: "my app!".to_owned(), ..ChildRequest::default() };
         assert_eq!(request.display_name(), "token-my-app");
+        let request = ChildRequest { display_name: "my app??".to_owned(), ..ChildRequest::default() };
+        assert_eq!(request.display_name(), "token-my-app-", "one hyphen at the end is taken off");
         assert_eq!(ChildRequest::default().display_name(), "token");
     }
 }

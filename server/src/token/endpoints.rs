@@ -41,6 +41,8 @@ pub enum Endpoint {
     Tidy,
 }
 
+const NOT_RENEWABLE: &str = "lease is not renewable";
+
 static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
     let write: &[_] = &[Update];
     Router::new(vec![
@@ -116,7 +118,12 @@ pub async fn handle(
         }
         Endpoint::RenewAccessor => {
             let (key, token) = by_accessor(active, &call)?;
-            let mut response = Box::pin(renew(active, &call, &key, &token)).await?;
+            let renewed = Box::pin(renew(active, &call, &key, &token)).await;
+            let mut response = renewed.map_err(|error| match error.client_text().as_str() {
+                // Vault does not pass on why.
+                NOT_RENEWABLE => Error::raw_bad_request("invalid request"),
+                _ => error,
+            })?;
             if let Some(auth) = &mut response.auth {
                 auth.client_token.clear();
             }
@@ -221,7 +228,7 @@ async fn renew(
         return Err(Error::bad_request("invalid lease ID"));
     }
     if !token.lease.renewable || token.lease.expires.is_none() {
-        return Err(Error::bad_request("lease is not renewable"));
+        return Err(Error::bad_request(NOT_RENEWABLE));
     }
     let (granted, mount_default, mount_max) = renewed_auth(active, token, increment).await?;
     let now = Timestamp::now();
@@ -304,16 +311,17 @@ async fn role(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Respo
         }
         _ => {
             let mut role = roles.get_json(&name)?.unwrap_or_else(|| Role::new(&name));
-            role.update(call.fields())?;
+            let mut warnings = role.update(call.fields())?;
             roles.put_json(&name, &role).await?;
             let longest = token_mount_ttls(active).1;
-            Ok((role.token_explicit_max_ttl > longest).then(|| {
-                Response::warning(format!(
+            if role.token_explicit_max_ttl > longest {
+                warnings.push(format!(
                     "Given explicit max TTL of {} is greater than system/mount allowed value of {} seconds; until this is fixed attempting to create tokens against this role will result in an error",
                     role.token_explicit_max_ttl.as_secs(),
                     longest.as_secs()
-                ))
-            }))
+                ));
+            }
+            Ok((!warnings.is_empty()).then(|| Response { warnings, ..Response::default() }))
         }
     }
 }

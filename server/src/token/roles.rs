@@ -82,11 +82,11 @@ impl Role {
         }
     }
 
-    /// Takes over the fields that are given.
+    /// Takes over the fields that are given; warns where an older name is given beside the newer one.
     ///
     /// # Errors
     /// 400 for wrong types and values.
-    pub fn update(&mut self, fields: Fields<'_>) -> Result<(), Error> {
+    pub fn update(&mut self, fields: Fields<'_>) -> Result<Vec<String>, Error> {
         for (name, target) in [
             ("allowed_policies", &mut self.allowed_policies),
             ("disallowed_policies", &mut self.disallowed_policies),
@@ -129,7 +129,9 @@ impl Role {
         }
         if let Some(uses) = fields.int("token_num_uses")? {
             if uses < 0 {
-                return Err(Error::bad_request("'token_num_uses' cannot be negative"));
+                return Err(Error::bad_request(
+                    "error parsing role fields: 'token_num_uses' cannot be negative",
+                ));
             }
             self.token_num_uses = uses;
         }
@@ -151,7 +153,13 @@ impl Role {
                 _ => return Err(Error::bad_request(format!("invalid 'token_type' value {kind:?}"))),
             }
         }
-        Ok(())
+        let both = |older: &&str| fields.has(older) && fields.has(&format!("token_{older}"));
+        let warning = |older| {
+            format!(
+                "Both 'token_{older}' and deprecated '{older}' value supplied, ignoring the deprecated value"
+            )
+        };
+        Ok(["bound_cidrs", "explicit_max_ttl", "period"].into_iter().filter(both).map(warning).collect())
     }
 
     /// The role as reads show it.

@@ -16,6 +16,7 @@ use crate::logical::{
     Alias, Auth, Backend, BackendContext, Error, Object, Operation, Request, Response, SpecialPaths, System,
     View,
 };
+use crate::token::sanitize_policies;
 
 /// A hash that no password is checked against for real: it only makes a login as an unknown user
 /// take as long as one with a wrong password.
@@ -88,7 +89,7 @@ impl Userpass {
                     return Err(Error::bad_request(NO_PASSWORD));
                 }
                 let mut user = existing.unwrap_or_default();
-                user.update(&call.request.data)?;
+                user.update(&call.request.data, true)?;
                 if let Some(hash) = hash {
                     user.password_hash = hash;
                 }
@@ -116,7 +117,12 @@ impl Userpass {
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), call.request.data.get(*name)?.clone())))
             .collect();
-        self.change(call, |user| user.update(&sent)).await
+        self.change(call, |user| {
+            user.update(&sent, false)?;
+            user.token.policies = sanitize_policies(&user.token.policies, false);
+            Ok(())
+        })
+        .await
     }
 
     async fn change(
@@ -142,12 +148,16 @@ impl Userpass {
             return Err(Error::internal("missing password"));
         }
         let user = self.stored(&name)?;
+        let known = user.is_some();
         let hash = user
             .as_ref()
             .map_or_else(|| Zeroizing::new(DUMMY_HASH.to_owned()), |user| user.password_hash.clone());
         let matches = verify(Zeroizing::new(password), hash).await?;
         let Some(user) = user.filter(|_| matches) else {
-            self.failures.record(&name, &rules, now);
+            // Vault counts for users there are only.
+            if known {
+                self.failures.record(&name, &rules, now);
+            }
             return Err(Error::bad_request("invalid username or password"));
         };
         check_source(&user, call.request)?;

@@ -39,7 +39,10 @@ pub(super) struct User {
 impl User {
     /// Takes over the token parameters a request sends, under their new or old names; of both, the
     /// new one wins.
-    pub fn update(&mut self, sent: &Object) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// Vault's, which reads them where it looks whether the user is there, or later.
+    pub fn update(&mut self, sent: &Object, on_existence_check: bool) -> Result<(), Error> {
         let mut renamed = sent.clone();
         let given = |name: &str| sent.get(name).is_some_and(|value| !value.is_null());
         for (old, new) in OLD_NAMES {
@@ -56,7 +59,7 @@ impl User {
                 (false, false) => {}
             }
         }
-        self.token.update(Fields::new(&renamed))
+        self.token.update(Fields::new(&renamed).on_existence_check(on_existence_check))
     }
 
     /// What a read answers; never anything about the password.
