@@ -31,9 +31,11 @@ impl Active {
 pub async fn wrap(
     active: &Active,
     request: &Request,
-    response: Response,
+    mut response: Response,
     ttl: Duration,
 ) -> Result<Response, Error> {
+    // Only an answer that is not wrapped repeats its data.
+    response.inject = false;
     let reply = Reply::response(request.operation, &request.id, &request.mount_type, Some(&response));
     let body: Value = serde_json::from_slice(&reply.body)
         .map_err(|error| Error::internal(format!("failed to wrap the response: {error}")))?;

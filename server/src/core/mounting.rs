@@ -94,6 +94,9 @@ impl Active {
         if PROTECTED.contains(&from) {
             return Err(Error::bad_request(format!("cannot remount {from:?}")));
         }
+        if PROTECTED.contains(&to) || (to.starts_with("auth/") && !from.starts_with("auth/")) {
+            return Err(Error::bad_request(format!("cannot remount to destination {to}")));
+        }
         let (from_auth, to_auth) = (from.starts_with("auth/"), to.starts_with("auth/"));
         if from_auth != to_auth {
             return Err(Error::bad_request(format!(
@@ -107,6 +110,9 @@ impl Active {
             .get(from)
             .cloned()
             .ok_or_else(|| Error::bad_request(format!("no matching mount at {from:?}")))?;
+        if let Some(taken) = self.router.conflict(to) {
+            return Err(Error::bad_request(format!("path already in use at {taken:?}")));
+        }
         self.check_new_path(to)?;
         mounted.taint();
         self.revoke_prefix(from, false).await?;

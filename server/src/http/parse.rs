@@ -64,6 +64,9 @@ pub fn request(parts: &Parts<'_>, body: &Bytes) -> Result<Request, Error> {
         "POST" | "PUT" => (Operation::Update, body_object(parts.headers, body)?),
         "PATCH" => {
             let kind = header(parts.headers, &CONTENT_TYPE).unwrap_or_default();
+            if kind.is_empty() {
+                return Err(Error::bad_request("mime: no media type"));
+            }
             if media_type(kind) != "application/merge-patch+json" {
                 return Err(Error::coded(
                     415,
@@ -355,7 +358,7 @@ mod tests {
             assert_eq!((error.status(), error.to_string().as_str()), (400, text));
         }
         assert_eq!(parse("BREW", "a", None, &[], "").unwrap_err().status(), 405);
-        assert_eq!(parse("PATCH", "a", None, &[], "{}").unwrap_err().status(), 415);
+        assert_eq!(parse("PATCH", "a", None, &[], "{}").unwrap_err().client_text(), "mime: no media type");
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
                     "allowed_headers": cors.allowed_headers,
                 }));
             }
+            response.inject = true;
             return Ok(Some(response));
         }
         Delete => {

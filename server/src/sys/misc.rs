@@ -43,7 +43,11 @@ pub async fn handle(
         Endpoint::OpenApi => openapi(active, call).map(Some),
         Endpoint::ResultantAcl => resultant_acl(active, call).map(Some),
         Endpoint::ConfigState => Ok(Some(Response::data(core.settings.sanitized.clone()))),
-        Endpoint::HaStatus => Ok(Some(Response::json(json!({ "nodes": core.ha_nodes() })))),
+        Endpoint::HaStatus => {
+            let mut response = Response::json(json!({ "nodes": core.ha_nodes() }));
+            response.inject = true;
+            Ok(Some(response))
+        }
         Endpoint::Version => {
             let info = json!({
                 "build_date": crate::core::status::BUILD_DATE,

@@ -67,7 +67,9 @@ fn read(active: &Active, full_path: &str, table: Table) -> Result<Response, Erro
             Table::Auth => format!("No auth engine at {path}"),
         }));
     };
-    Ok(Response::json(mounted.entry().shown()))
+    let mut response = Response::json(mounted.entry().shown());
+    response.inject = true;
+    Ok(response)
 }
 
 fn new_entry(

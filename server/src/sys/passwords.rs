@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Endpoint;
 use crate::core::active::Active;
-use crate::database::password::PasswordPolicy;
+use crate::database::password::{PasswordPolicy, PolicyError};
 use crate::framework::Call;
 use crate::logical::Operation::{Delete, Read};
 use crate::logical::{Error, Response, View};
@@ -22,9 +22,8 @@ fn view(storage: &View) -> View {
 /// # Errors
 /// When there is no such policy or no password satisfies it.
 pub fn generate(storage: &View, name: &str) -> Result<String, Error> {
-    let text: String = view(storage)
-        .get_json(name)?
-        .ok_or_else(|| Error::internal(format!("password policy {name:?} not found")))?;
+    let text: String =
+        view(storage).get_json(name)?.ok_or_else(|| Error::internal("no password policy found"))?;
     let failed = |error: String| Error::internal(format!("failed to generate password from policy: {error}"));
     let policy = PasswordPolicy::parse(&text).map_err(|error| failed(error.to_string()))?;
     let password = policy.generate().map_err(|error| failed(error.to_string()))?;
@@ -68,8 +67,15 @@ pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
             let decoded = STANDARD.decode(given.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let text = decoded.unwrap_or(given);
             let invalid = |error: String| Error::raw_bad_request(format!("invalid password policy: {error}"));
-            let policy = PasswordPolicy::parse(&text).map_err(|error| invalid(error.to_string()))?;
-            policy.check_storable().map_err(|error| invalid(error.to_string()))?;
+            let policy = PasswordPolicy::parse(&text).map_err(|error| {
+                let why = error.to_string();
+                // What is checked after reading comes in a list of its own.
+                match error {
+                    PolicyError::Syntax(_) | PolicyError::Rules(_) => invalid(why),
+                    _ => invalid(format!("1 error occurred:\n\t* {why}\n\n")),
+                }
+            })?;
+            policy.check_storable().map_err(|error| Error::raw_bad_request(error.to_string()))?;
             view.put_json(name, &text).await?;
             Ok(None)
         }

@@ -1,7 +1,7 @@
 //! `sys/tools`: random bytes and hashes.
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 use serde_json::json;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
@@ -74,9 +74,15 @@ fn size(text: &str) -> Result<i64, Error> {
 fn hash(call: &Call<'_, Endpoint>) -> Result<Response, Error> {
     let fields = call.fields();
     let input = fields.string("input")?.unwrap_or_default();
-    let input = STANDARD
-        .decode(input.trim())
-        .map_err(|error| Error::bad_request(format!("unable to decode input as base64: {error}")))?;
+    let input = STANDARD.decode(input.trim()).map_err(|error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) => at,
+            _ => input.trim().len(),
+        };
+        Error::bad_request(format!(
+            "unable to decode input as base64: illegal base64 data at input byte {at}"
+        ))
+    })?;
     let format = fields.string("format")?.unwrap_or_else(|| "hex".to_owned());
     if !matches!(format.as_str(), "hex" | "base64") {
         return Err(unsupported_format(&format));

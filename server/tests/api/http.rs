@@ -46,7 +46,7 @@ async fn bad_requests_get_a_clear_4xx() {
         ("POST", "sys/policies/acl/x", "{bad", 400),
         ("POST", "sys/policies/acl/x", "[1]", 400),
         ("BREW", "sys/mounts", "", 405),
-        ("PATCH", "sys/mounts", "{}", 415),
+        ("PATCH", "sys/mounts", "{}", 400),
         ("DELETE", "sys/health", "", 405),
         ("GET", "sys/unseal", "", 405),
         ("GET", "sys/policies/acl?list=maybe", "", 400),

@@ -31,6 +31,12 @@ async fn mounts_come_and_go_with_their_data() {
     root.post("sys/mounts/kv", json!({"type": "kv-v2", "description": "d"})).await.expect(204);
     let read = root.get("sys/mounts/kv").await.expect(200);
     assert_eq!((&read.data()["type"], &read.data()["options"]), (&json!("kv"), &json!({"version": "2"})));
+    for path in ["sys/mounts/kv", "sys/auth/token", "sys/config/cors", "sys/ha-status"] {
+        let answer = root.get(path).await.expect(200);
+        for (key, value) in answer.data().as_object().unwrap() {
+            assert_eq!(answer.body[key], *value, "{path} {key}");
+        }
+    }
     root.post("kv/data/a", json!({"data": {"x": 1}})).await.expect(200);
     root.delete("sys/mounts/kv").await.expect(204);
     root.delete("sys/mounts/kv").await.expect(204);

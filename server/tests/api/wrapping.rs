@@ -35,6 +35,18 @@ async fn a_wrapped_answer_is_read_once() {
 }
 
 #[tokio::test]
+async fn a_wrapped_answer_does_not_repeat_its_data() {
+    let lab = lab().await;
+    let body = json!({"path": "x"});
+    let wrapped = lab.root.wrapped("POST", "sys/capabilities-self", "60", body).await.expect(200);
+    let token = wrapping_token(&wrapped);
+    let opened = lab.root.post("sys/wrapping/unwrap", json!({ "token": token })).await.expect(200);
+    assert_eq!(opened.data()["x"], json!(["root"]));
+    assert!(opened.body.get("x").is_none(), "{}", opened.body);
+    lab.server.stop().await;
+}
+
+#[tokio::test]
 async fn only_one_of_many_unwraps_succeeds() {
     let lab = lab().await;
     let wrapped = lab.root.wrapped("POST", "sys/wrapping/wrap", "60", json!({"a": 1})).await;
