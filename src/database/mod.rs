@@ -150,13 +150,15 @@ pub async fn connect(target: &Target, account: &Credentials) -> Result<Box<dyn D
     })
 }
 
-/// Tries a login and closes it at once. A server that cannot be reached is an error, not a refusal.
+/// Tries a login and closes it at once. A server that cannot be reached is an error, not a refusal. One
+/// that lets the account in but not into this database is none either: it looks at the password first.
 pub async fn try_login(target: &Target, account: &Credentials) -> Result<Login, DatabaseError> {
     match connect(target, account).await {
         Ok(connection) => {
             connection.close().await;
             Ok(Login::Accepted)
         }
+        Err(DatabaseError::Denied { .. }) => Ok(Login::Accepted),
         Err(DatabaseError::Refused { refusal, .. }) => Ok(Login::Refused(refusal)),
         Err(other) => Err(other),
     }

@@ -131,6 +131,10 @@ fn next_for_runtime(error: &RuntimeError) -> String {
                 .login()
                 .unwrap_or_else(|| "vaultlab up --runtime process   # as programs of this host".into());
         }
+        // In Vault's words, whose builds do not all have every one.
+        error if error.log().iter().any(|line| line.to_lowercase().contains("unknown storage type")) => {
+            "vaultlab up   # after `storage: raft` under `vault:` in the lab file: this program has no other"
+        }
         error if !error.log().is_empty() => "vaultlab up --retain && vaultlab logs",
         _ => "vaultlab up --retain   # keeps everything, to look at it",
     }
@@ -140,6 +144,17 @@ fn next_for_runtime(error: &RuntimeError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vault_without_the_storage_is_told_of_the_one_it_has() {
+        let exited = |line: &str| {
+            let log = vec![line.to_owned()];
+            LabError::from(RuntimeError::Exited { service: "vault".into(), status: "1".into(), log })
+        };
+        let next = exited("Unknown storage type file").next_command();
+        assert!(next.contains("`storage: raft`"), "{next}");
+        assert_eq!(exited("no memory").next_command(), "vaultlab up --retain && vaultlab logs");
+    }
 
     #[test]
     fn a_file_that_is_not_the_lab_s_own_is_looked_at() {

@@ -74,18 +74,21 @@ pub async fn ensure_static_role(
     let (credential, account) = log_in(vault, target, role).await?.map_err(|refusal| {
         ProvisionError::not_proven(subject(role), format!("its password is refused: {refusal}"))
     })?;
-    let used = use_it(target, &subject(role), &role.proof, &account).await;
-    used.map_err(|error| match &role.grants {
-        Some(grants) => error.of_accounts_made_by(&grants.origin),
-        None => error,
-    })?;
+    let (allowed, refused) = (role.proof.allows.len(), role.proof.refuses.len());
+    // One without grants may not be let into the database at all.
+    if (allowed, refused) != (0, 0) {
+        let used = use_it(target, &subject(role), &role.proof, &account).await;
+        used.map_err(|error| match &role.grants {
+            Some(grants) => error.of_accounts_made_by(&grants.origin),
+            None => error,
+        })?;
+    }
     let record = target.accounts.static_roles.get(&role.name);
     let proven = record.is_some_and(|record| record.rotation_proven) && !written;
     if !proven {
         prove_rotation(vault, target, role, &credential).await?;
         edit(target, role, lab, |record| record.rotation_proven = true)?;
     }
-    let (allowed, refused) = (role.proof.allows.len(), role.proof.refuses.len());
     let may = match (allowed, refused) {
         (0, 0) => String::new(),
         _ => format!(", {allowed} allowed, {refused} refused"),

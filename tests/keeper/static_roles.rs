@@ -188,6 +188,19 @@ fn a_changed_static_role_is_followed_and_one_that_is_dropped_is_told() {
     assert_eq!(lab.json(&["up"])["changed"], false);
 }
 
+/// It may log in, and no more: MySQL does not even let it into the database.
+#[test]
+fn a_static_role_without_grants_logs_in() {
+    if !databases() {
+        return;
+    }
+    let lab = TestLab::new("static-bare");
+    let roles = "static_roles:\n  - {name: my-bare, database: my, username: bare, rotation_period: 1h}\n";
+    lab.write("vaultlab.yaml", &format!("{DATABASES}{roles}"));
+    let summary = lab.json(&["up"]);
+    assert!(detail(&summary, "static role my-bare").contains("old password refused"), "{summary}");
+}
+
 fn ledger_state(lab: &TestLab, role: &str) -> String {
     let ledger = lab.json(&["leases"]);
     let entries = ledger["entries"].as_array().expect("entries");
