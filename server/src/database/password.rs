@@ -1,5 +1,7 @@
 //! Passwords: Vault's default form, and password policies.
 
+use std::time::{Duration, Instant};
+
 use rand::RngExt as _;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -8,8 +10,10 @@ use crate::hcl::{self, Item, Value, ValueKind};
 
 /// Vault draws from one byte per character, so a policy's characters are at most this many.
 const MAX_CHARSET: usize = 256;
-/// Draws before a policy counts as impossible; Vault gives up after one second.
+/// Draws before a policy counts as impossible.
 const MAX_ATTEMPTS: usize = 100_000;
+/// How long is drawn before a policy counts as impossible, as in Vault.
+const MAX_TIME: Duration = Duration::from_secs(1);
 /// Bounds of a policy's `length` in `sys/policies/password`.
 const LENGTH_RANGE: std::ops::RangeInclusive<usize> = 4..=100;
 
@@ -105,8 +109,8 @@ impl PasswordPolicy {
     ///
     /// # Errors
     /// Every variant of [`PolicyError`] that names a fault of the rules.
-    pub fn new(length: usize, rules: Vec<CharsetRule>) -> Result<Self, PolicyError> {
-        let required = rules.iter().map(|r| r.min_chars).sum();
+    pub fn new(length: usize, mut rules: Vec<CharsetRule>) -> Result<Self, PolicyError> {
+        let required = rules.iter().fold(0, |sum: usize, rule| sum.saturating_add(rule.min_chars));
         if length == 0 {
             return Err(PolicyError::Length);
         }
@@ -122,6 +126,12 @@ impl PasswordPolicy {
         }
         if charset.iter().any(|c| c.is_control() || (c.is_whitespace() && *c != ' ')) {
             return Err(PolicyError::NotPrintable);
+        }
+        // What a draw is measured by stays small, however long the policy is: there are at most as many
+        // rules as characters of a password, with at most `MAX_CHARSET` characters each.
+        rules.retain(|rule| rule.min_chars > 0);
+        for rule in &mut rules {
+            rule.charset = union(std::slice::from_ref(rule));
         }
         Ok(Self { length, rules, charset })
     }
@@ -144,7 +154,11 @@ impl PasswordPolicy {
     /// [`PolicyError::Exhausted`] when the rules leave (nearly) no password.
     pub fn generate(&self) -> Result<Zeroizing<String>, PolicyError> {
         let mut rng = rand::rng();
+        let start = Instant::now();
         for _ in 0..MAX_ATTEMPTS {
+            if start.elapsed() > MAX_TIME {
+                break;
+            }
             let candidate: Zeroizing<String> = Zeroizing::new(
                 (0..self.length).map(|_| self.charset[rng.random_range(0..self.charset.len())]).collect(),
             );
@@ -281,6 +295,25 @@ mod tests {
         assert_eq!(policy.check_storable().unwrap_err(), PolicyError::Exhausted);
         let short = PasswordPolicy::new(3, vec![rule("a", 0)]).unwrap();
         assert_eq!(short.check_storable().unwrap_err(), PolicyError::OutOfRange);
+    }
+
+    #[test]
+    fn minimums_beyond_all_numbers_are_too_long() {
+        let rules = vec![rule("a", usize::MAX), rule("b", 2)];
+        let error = PasswordPolicy::new(20, rules).unwrap_err();
+        assert_eq!(error, PolicyError::TooShort { required: usize::MAX, length: 20 });
+    }
+
+    #[test]
+    fn a_long_policy_that_nothing_satisfies_ends_as_soon() {
+        let long: String = "ab".repeat(5_000);
+        let mut rules: Vec<_> = (0..99).map(|_| rule(&long, 1)).collect();
+        rules.extend((0..10_000).map(|_| rule("a", 0)));
+        rules.push(rule("", 1));
+        let start = Instant::now();
+        let policy = PasswordPolicy::new(100, rules).unwrap();
+        assert_eq!(policy.generate().unwrap_err(), PolicyError::Exhausted);
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     }
 
     proptest! {
