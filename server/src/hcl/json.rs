@@ -13,8 +13,26 @@ pub(super) fn parse(source: &str) -> Result<Body, Error> {
     if reader.lexer.bump().is_some() {
         return Err(reader.lexer.fault(rest, "text after the end of the JSON document"));
     }
-    flatten(&mut body);
+    flatten(&mut body, &mut Budget(MAX_COPIED))?;
     Ok(body)
+}
+
+/// How many bytes of keys may be copied: each of a block's blocks gets its keys again.
+const MAX_COPIED: usize = 64 << 20;
+
+/// What is left of [`MAX_COPIED`].
+struct Budget(usize);
+
+impl Budget {
+    /// The keys once more.
+    fn copy(&mut self, keys: &[Key]) -> Result<Vec<Key>, Error> {
+        let size = keys.iter().map(|key| size_of::<Key>() + key.name.len()).sum();
+        self.0 = self.0.checked_sub(size).ok_or_else(|| {
+            let span = keys.first().map_or(Span::START, |key| key.span);
+            Error::at(span, "too many blocks within blocks")
+        })?;
+        Ok(keys.to_vec())
+    }
 }
 
 struct Reader<'a> {
@@ -172,44 +190,46 @@ impl Reader<'_> {
 /// Turns objects and lists of objects into labelled, repeated blocks where
 /// HashiCorp's library does: an item whose value is an object of objects, or a
 /// list of objects, becomes one item for each of them.
-fn flatten(body: &mut Body) {
+fn flatten(body: &mut Body, budget: &mut Budget) -> Result<(), Error> {
     let mut flat = Vec::with_capacity(body.items.len());
     for item in body.items.drain(..) {
-        flatten_item(item, &mut flat);
+        flatten_item(item, &mut flat, budget)?;
     }
     for item in &mut flat {
-        flatten_value(&mut item.value);
+        flatten_value(&mut item.value, budget)?;
     }
     body.items = flat;
+    Ok(())
 }
 
-fn flatten_value(value: &mut Value) {
+fn flatten_value(value: &mut Value, budget: &mut Budget) -> Result<(), Error> {
     match &mut value.kind {
-        ValueKind::Object(body) => flatten(body),
-        ValueKind::List(values) => values.iter_mut().for_each(flatten_value),
-        _ => {}
+        ValueKind::Object(body) => flatten(body, budget),
+        ValueKind::List(values) => values.iter_mut().try_for_each(|value| flatten_value(value, budget)),
+        _ => Ok(()),
     }
 }
 
-fn flatten_item(item: Item, out: &mut Vec<Item>) {
+fn flatten_item(item: Item, out: &mut Vec<Item>, budget: &mut Budget) -> Result<(), Error> {
     let is_object = |value: &Value| matches!(value.kind, ValueKind::Object(_));
     match item.value.kind {
         ValueKind::Object(body)
             if !body.items.is_empty() && body.items.iter().all(|sub| is_object(&sub.value)) =>
         {
             for mut sub in body.items {
-                let mut keys = item.keys.clone();
+                let mut keys = budget.copy(&item.keys)?;
                 keys.append(&mut sub.keys);
                 let item = Item { keys, assign: item.assign, value: sub.value };
-                flatten_item(item, out);
+                flatten_item(item, out, budget)?;
             }
         }
         ValueKind::List(values) if !values.is_empty() && values.iter().all(is_object) => {
             for value in values {
-                let item = Item { keys: item.keys.clone(), assign: item.assign, value };
-                flatten_item(item, out);
+                let item = Item { keys: budget.copy(&item.keys)?, assign: item.assign, value };
+                flatten_item(item, out, budget)?;
             }
         }
         _ => out.push(item),
     }
+    Ok(())
 }

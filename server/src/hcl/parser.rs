@@ -70,7 +70,11 @@ impl<'a> Parser<'a> {
                     return Err(Error::at(token.span, "expected: IDENT | STRING got: LBRACE"));
                 }
                 Kind::LeftBrace => {
+                    // As JSON, each label is a level of its own.
+                    let labels = keys.len() - 1;
+                    self.depth += labels;
                     let value = self.object()?;
+                    self.depth -= labels;
                     return Ok(Item { keys, assign: None, value });
                 }
                 Kind::Eof | Kind::RightBrace if !keys.is_empty() => {

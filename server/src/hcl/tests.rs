@@ -219,6 +219,12 @@ fn depth_is_bounded() {
         let error = error(&nest(MAX_DEPTH + 1));
         assert_eq!(error.message(), "nested deeper than 100 levels");
     }
+    // A label is a level, as it is in JSON: what is made of them is as deep.
+    let labels = |count: usize| format!("a {}{{}}", "b ".repeat(count - 1));
+    assert!(parse(&labels(MAX_DEPTH)).is_ok());
+    assert!(parse(&format!("{0}\n{0}", labels(MAX_DEPTH))).is_ok());
+    assert_eq!(error(&labels(MAX_DEPTH + 1)).message(), "nested deeper than 100 levels");
+    assert!(parse(&labels(100_000)).is_err());
     // Far beyond the bound the stack must hold too.
     assert!(parse(&"a {".repeat(100_000)).is_err());
     assert!(parse(&"{\"a\":".repeat(100_000)).is_err());
@@ -238,4 +244,13 @@ fn spans_cover_the_source_text() {
     let list = &inner.items[0];
     assert_eq!((list.value.span.line, list.value.span.column), (2, 10));
     assert_eq!(list.value.span.text(source), "[\"x\", 0x10]");
+}
+
+#[test]
+fn keys_that_are_copied_to_many_blocks_are_bounded() {
+    let blocks = |key: usize, count: usize| {
+        format!("{{\"{}\": {{{}\"b\": {{}}}}}}", "k".repeat(key), "\"a\": {},".repeat(count))
+    };
+    assert_eq!(parse(&blocks(1, 10_000)).unwrap().items.len(), 10_001);
+    assert_eq!(error(&blocks(100_000, 10_000)).message(), "too many blocks within blocks");
 }
