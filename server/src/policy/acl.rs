@@ -65,6 +65,7 @@ impl Acl {
     /// A policy named `root` allows everything.
     pub fn compile<'p>(policies: impl IntoIterator<Item = &'p Policy>, identity: Option<&Identity>) -> Self {
         let mut acl = Self::default();
+        let mut places = HashMap::new();
         for policy in policies {
             acl.root |= policy.name == ROOT_POLICY_NAME;
             for rule in &policy.rules {
@@ -74,7 +75,7 @@ impl Acl {
                 // One leading slash does not count.
                 let path = path.strip_prefix('/').unwrap_or(&path);
                 let permissions = Permissions::new(&policy.name, rule);
-                acl.insert(Pattern::new(path), permissions);
+                acl.insert(Pattern::new(path), permissions, &mut places);
             }
         }
         acl.prefix_lengths = acl.prefixes.keys().map(|prefix| prefix.len()).collect();
@@ -83,14 +84,23 @@ impl Acl {
         acl
     }
 
-    fn insert(&mut self, pattern: Pattern<'_>, permissions: Permissions) {
+    /// Adds a rule; `places` tells where in `segments` each pattern is.
+    fn insert(
+        &mut self,
+        pattern: Pattern<'_>,
+        permissions: Permissions,
+        places: &mut HashMap<Segments, usize>,
+    ) {
         let table = match pattern {
             Pattern::Exact(path) => self.exact.entry(path.into()),
             Pattern::Prefix(prefix) => self.prefixes.entry(prefix.into()),
             Pattern::Segments(segments) => {
-                match self.segments.iter_mut().find(|(s, _)| *s == segments) {
-                    Some((_, mine)) => mine.merge(&permissions),
-                    None => self.segments.push((segments, permissions)),
+                let known = places.get(&segments).and_then(|at| self.segments.get_mut(*at));
+                if let Some((_, mine)) = known {
+                    mine.merge(&permissions);
+                } else {
+                    places.insert(segments.clone(), self.segments.len());
+                    self.segments.push((segments, permissions));
                 }
                 return;
             }

@@ -75,20 +75,31 @@ impl Group {
     }
 }
 
+/// How much is said of one policy: each fault repeats its path, so that a long policy could else be
+/// answered by much more than itself.
+pub(super) const MAX_TEXT: usize = 1 << 20;
+
 /// Collects faults while the rest of a policy is still checked.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Group>);
+pub(super) struct Faults {
+    groups: Vec<Group>,
+    length: usize,
+}
 
 impl Faults {
+    /// Adds faults; none after the first once there is more of them than anybody reads.
     pub fn add(&mut self, group: Group) {
-        self.0.push(group);
+        if self.groups.is_empty() || self.length < MAX_TEXT {
+            self.length += group.text.len();
+            self.groups.push(group);
+        }
     }
 
     /// The error, if anything was wrong.
     pub fn into_error(self) -> Option<PolicyError> {
-        let first = self.0.first()?;
+        let first = self.groups.first()?;
         let text = format!("failed to parse policy: {}", first.text);
-        let faults = self.0.into_iter().flat_map(|group| group.faults).collect();
+        let faults = self.groups.into_iter().flat_map(|group| group.faults).collect();
         Some(PolicyError { text, faults })
     }
 }

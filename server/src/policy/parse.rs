@@ -25,6 +25,9 @@ const PATH_KEYS: &[&str] = &[
     "subscribe_event_types",
 ];
 
+/// How much of a path its faults repeat.
+const MAX_SHOWN: usize = 1024;
+
 const LEGACY_POLICIES: &[&str] = &["read", "write", "sudo", "deny"];
 
 impl Policy {
@@ -80,7 +83,7 @@ impl Reader {
             [label, ..] => (label.name.as_str(), label.span),
             [] => ("path", item.key_span()),
         };
-        let prefix = format!("path {}: ", Quoted(path));
+        let prefix = prefix_of(path);
         self.templated |= template::is_templated(path).ok_or_else(|| {
             let message = format!("failed to validate policy templating: {}", template::UNBALANCED);
             Group::one(span, message, &[])
@@ -252,17 +255,28 @@ fn unknown_keys(body: &Body, known: &'static [&'static str], prefix: &str) -> Op
         1 => "1 error".to_owned(),
         count => format!("{count} errors"),
     };
-    let message = |item: &Item| format!("{prefix}invalid key {}", Quoted(item.name()));
-    let lines: Vec<_> = unknown
-        .iter()
-        .map(|item| {
-            let line = item.assign.map_or(0, |span| span.line);
-            format!("\n\t* {} on line {line}", message(item))
-        })
-        .collect();
-    let faults =
-        unknown.iter().map(|item| Fault { span: item.key_span(), message: message(item), known }).collect();
-    Some(Group { text: format!("{count} occurred:{}\n\n", lines.concat()), faults })
+    let mut text = format!("{count} occurred:");
+    let mut faults = Vec::new();
+    for item in unknown {
+        let message = format!("{prefix}invalid key {}", Quoted(item.name()));
+        let line = item.assign.map_or(0, |span| span.line);
+        text.push_str(&format!("\n\t* {message} on line {line}"));
+        faults.push(Fault { span: item.key_span(), message, known });
+        if text.len() > error::MAX_TEXT {
+            break;
+        }
+    }
+    text.push_str("\n\n");
+    Some(Group { text, faults })
+}
+
+/// The start of a message about a path, which is shown as far as anybody reads.
+fn prefix_of(path: &str) -> String {
+    if path.len() <= MAX_SHOWN {
+        return format!("path {}: ", Quoted(path));
+    }
+    let shown = path.floor_char_boundary(MAX_SHOWN);
+    format!("path {}: ", Quoted(&format!("{}…", &path[..shown])))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ impl<'a> Pattern<'a> {
 }
 
 /// A path with `+` for whole segments, and perhaps a `*` at its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Segments {
     /// Without the final `*`.
     path: Box<str>,

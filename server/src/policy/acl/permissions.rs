@@ -3,6 +3,7 @@
 use super::{Capabilities, Request};
 use crate::policy::capability::has_parameters;
 use crate::policy::{Parameters, Rule};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// The rules for one path, merged.
@@ -15,19 +16,23 @@ pub(super) struct Permissions {
     pub denied: Parameters,
     /// Lower case.
     pub required: Vec<String>,
+    /// The same without order, for policies that name many.
+    is_required: HashSet<String>,
     /// Which policy gave which capabilities.
     granted_by: Vec<(String, Capabilities)>,
 }
 
 impl Permissions {
     pub fn new(policy: &str, rule: &Rule) -> Self {
+        let required: Vec<String> = rule.required_parameters.iter().map(|name| name.to_lowercase()).collect();
         Self {
             capabilities: rule.capabilities,
             min_wrapping_ttl: rule.min_wrapping_ttl,
             max_wrapping_ttl: rule.max_wrapping_ttl,
             allowed: rule.allowed_parameters.clone(),
             denied: rule.denied_parameters.clone(),
-            required: rule.required_parameters.iter().map(|name| name.to_lowercase()).collect(),
+            is_required: required.iter().cloned().collect(),
+            required,
             granted_by: vec![(policy.to_owned(), rule.capabilities)],
         }
     }
@@ -48,7 +53,7 @@ impl Permissions {
         self.allowed.merge(&other.allowed);
         self.denied.merge(&other.denied);
         for name in &other.required {
-            if !self.required.contains(name) {
+            if self.is_required.insert(name.clone()) {
                 self.required.push(name.clone());
             }
         }

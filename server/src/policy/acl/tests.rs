@@ -310,3 +310,19 @@ fn built_in_policies_give_what_the_real_ones_give() {
     assert_eq!(wrapping.capabilities("cubbyhole/response"), ["create", "read"]);
     assert_eq!(wrapping.capabilities("sys/wrapping/unwrap"), ["update"]);
 }
+
+#[test]
+fn a_policy_with_many_wildcards_and_parameters_is_compiled_in_time() {
+    let mut text: String =
+        (0..50_000).map(|at| format!("path \"a/+/{at}\" {{ capabilities = [\"read\"] }}\n")).collect();
+    for start in [0, 40_000] {
+        let names: String = (start..start + 50_000).map(|at| format!("\"f{at}\",")).collect();
+        text += &format!("path \"b\" {{ capabilities = [\"update\"] required_parameters = [{names}] }}\n");
+    }
+    let start = std::time::Instant::now();
+    let acl = acl(&[&text]);
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    assert!(allowed(&acl, Read, "a/x/49999"));
+    let required = &acl.resultant()["exact_paths"]["b"]["required_parameters"];
+    assert_eq!(required.as_array().map(Vec::len), Some(90_000));
+}

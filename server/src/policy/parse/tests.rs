@@ -200,3 +200,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_said_of_a_long_policy_is_bounded() {
+    let path = "p".repeat(1 << 20);
+    let keys = format!("path \"{path}\" {{ {} }}", "x = 1\n".repeat(100_000));
+    let capabilities = format!("path \"{path}\" {{ capabilities = [{}] }}", "\"x\",".repeat(100_000));
+    for text in [&keys, &capabilities] {
+        let error = refused(text);
+        let said: usize = error.faults().iter().map(|fault| fault.message.len()).sum();
+        assert!(said + error.to_string().len() < 8 << 20, "{said}");
+        assert!(!error.faults().is_empty());
+    }
+    let keys = refused(&keys).to_string();
+    assert!(
+        keys.starts_with("failed to parse policy: 100000 errors occurred:\n\t* path \"ppp"),
+        "{}",
+        &keys[..99]
+    );
+    assert!(keys.contains("ppp…\": invalid key \"x\" on line 1\n"));
+}
