@@ -28,6 +28,10 @@ pub const MYSQL_LEGACY_TEMPLATE: &str =
 
 /// A longer `random` in a user name is a mistake, and would only cost memory.
 const MAX_RANDOM: i64 = 4096;
+/// Rounds of all `range` of a template together.
+const MAX_ROUNDS: u64 = 1000;
+/// Bytes of a name; no database takes one as long.
+const MAX_NAME: usize = 64 * 1024;
 
 /// A parsed and tried template.
 pub struct UsernameTemplate(Template);
@@ -44,7 +48,15 @@ impl UsernameTemplate {
                 "unable to initialize username template: unable to parse template: {e}"
             ))
         };
-        let template = Template::new("template").funcs(functions()).parse(source).map_err(unparsable)?;
+        let template = Template::new("template").max_range_iters(MAX_ROUNDS).funcs(functions());
+        let template = template.parse(source).map_err(unparsable)?;
+        // A few that use each other twice would keep the server busy for years.
+        if !template.templates().iter().all(|name| *name == "template") {
+            return Err(PluginError::Username(
+                "unable to initialize username template: templates within the template are not supported"
+                    .to_owned(),
+            ));
+        }
         let parsed = Self(template);
         match parsed.execute("", "") {
             Ok(_) => {}
@@ -73,7 +85,22 @@ impl UsernameTemplate {
             (Arc::from("DisplayName"), text(display_name)),
             (Arc::from("RoleName"), text(role)),
         ]);
-        self.0.execute_to_string(&Value::Map(Arc::new(data)))
+        let mut name = Name(String::new());
+        self.0.execute_fmt(&mut name, &Value::Map(Arc::new(data)))?;
+        Ok(name.0)
+    }
+}
+
+/// What a template writes, up to [`MAX_NAME`].
+struct Name(String);
+
+impl std::fmt::Write for Name {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        if self.0.len() + text.len() > MAX_NAME {
+            return Err(std::fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
     }
 }
 
@@ -338,6 +365,30 @@ mod tests {
         #[test]
         fn templates_never_panic(source in "[{} .|a-zA-Z0-9\"()-]{0,60}") {
             let _ = UsernameTemplate::parse(&source);
+        }
+    }
+
+    #[test]
+    fn templates_that_would_not_end_are_refused() {
+        let doubling: String = (0..60)
+            .map(|at| {
+                format!(
+                    "{{{{define \"t{at}\"}}}}{{{{template \"t{0}\"}}}}{{{{template \"t{0}\"}}}}{{{{end}}}}",
+                    at + 1
+                )
+            })
+            .collect();
+        for source in [
+            "{{range 9999999}}{{random 4096}}{{end}}".to_owned(),
+            format!("{{{{range 900}}}}{}{{{{end}}}}", "x".repeat(1000)),
+            format!("{doubling}{{{{define \"t60\"}}}}{{{{end}}}}{{{{template \"t0\"}}}}"),
+            "{{template \"template\"}}{{template \"template\"}}".to_owned(),
+            "{{block \"a\" .}}{{template \"a\" .}}{{template \"a\" .}}{{end}}".to_owned(),
+            format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)),
+            "{{if true}}".repeat(100_000),
+        ] {
+            let short: String = source.chars().take(60).collect();
+            assert!(UsernameTemplate::parse(&source).is_err(), "{short}");
         }
     }
 }
