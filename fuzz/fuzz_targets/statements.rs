@@ -17,7 +17,8 @@ fuzz_target!(|input: (&str, &str)| {
         let text = entry.trim();
         let plain = !text.starts_with('[') && text.contains([' ', ';', '"']);
         if plain {
-            let bare = |text: &str| -> String { text.chars().filter(|c| *c != ';' && !c.is_whitespace()).collect() };
+            let bare =
+                |text: &str| -> String { text.chars().filter(|c| *c != ';' && !c.is_whitespace()).collect() };
             assert_eq!(bare(&statements.concat()), bare(entry));
         }
         let prepared = prepare(&[entry.to_owned()], &[("name", value)], blocks);
