@@ -182,6 +182,8 @@ pub async fn log_in(vault: &Client, files: &[PathBuf; 2], seen: &mut Seen) {
             }
         }
         Err(VaultError::Refused { status: 503, .. } | VaultError::Unreachable { .. }) => seen.away += 1,
+        // On raft storage one that was just unsealed looks for its leader.
+        Err(error) if error.to_string().contains("local node not active") => seen.away += 1,
         Err(error) => {
             seen.refused_since.get_or_insert_with(Instant::now);
             let age = std::fs::metadata(&files[1]).and_then(|file| file.modified()).map(|at| at.elapsed());
