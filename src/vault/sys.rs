@@ -60,12 +60,16 @@ pub struct Mount {
     pub description: String,
     #[serde(default)]
     config: MountConfig,
+    /// Older ones than Vault 1.12 do not tell it.
+    #[serde(default)]
+    running_plugin_version: Option<String>,
 }
 
 impl Mount {
-    /// Whether a user with some failed logins is refused for a while, with good ones too.
+    /// Whether a user with some failed logins is refused for a while, with good ones too: since Vault 1.13.
     pub fn locks_out(&self) -> bool {
-        !self.config.user_lockout_config.as_ref().is_some_and(|config| config.disabled)
+        self.running_plugin_version.is_some()
+            && !self.config.user_lockout_config.as_ref().is_some_and(|config| config.disabled)
     }
 }
 
