@@ -8,6 +8,8 @@
 //! `-- -detect_leaks=0`.
 #![no_main]
 
+mod words;
+
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -18,6 +20,8 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
 use vaultlab_server::Server;
+
+use words::{EXTRA, WORDS};
 
 /// How many requests of an input are sent.
 const MAX_CALLS: usize = 12;
@@ -119,123 +123,6 @@ enum Value {
     Deep(u8),
     Null,
 }
-
-/// Texts that something understands.
-const WORDS: &[&str] = &[
-    "a",
-    "b",
-    "",
-    "0",
-    "1",
-    "-1",
-    "1h",
-    "-1h",
-    "87600h",
-    "1h30m",
-    "9223372036854775807",
-    "18446744073709551616",
-    "true",
-    "false",
-    "*",
-    "+",
-    "a/b",
-    "a/",
-    "a/+/b",
-    "a,b",
-    "a=b,c=d",
-    "{\"a\":\"b\"}",
-    "[\"a\"]",
-    "127.0.0.1/32",
-    "::1/128",
-    "10.0.0.0/8",
-    "default",
-    "root",
-    "batch",
-    "service",
-    "default-service",
-    "ec",
-    "ed25519",
-    "a.example.com",
-    "*.example.com",
-    "example.com",
-    "http://127.0.0.1/a",
-    "2030-01-01T00:00:00Z",
-    "{{identity.entity.id}}/*",
-    "kv",
-    "kv-v2",
-    "pki",
-    "database",
-    "userpass",
-    "approle",
-    "2",
-    "kv/a",
-    "secret/data/a",
-    "secret/",
-    "auth/token/create",
-    "sys/mounts",
-    "postgresql-database-plugin",
-    "mysql-database-plugin",
-    "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';",
-    "{{random 8}}",
-    "v_{{.DisplayName | truncate 8}}_{{unix_time}}",
-    "{{.RoleName | uppercase | replace \"a\" \"b\" | sha256}}",
-    "path \"a/*\" { capabilities = [\"read\"] }",
-    "path \"+/a\" { capabilities = [\"create\", \"update\", \"sudo\"] allowed_parameters = { \"a\" = [\"b\"] } }",
-    "length = 20\nrule \"charset\" { charset = \"abcdef\" min-chars = 1 }",
-    "sha2-256",
-    "sha3-512",
-    "hex",
-    "base64",
-    "internal",
-    "exported",
-    "pem",
-    "der",
-    "pem_bundle",
-    "pkcs8",
-    "hidden",
-    "unauth",
-    "oss",
-    "platform",
-    "all",
-    "seal",
-    "file",
-    "file_path=/dev/null",
-    "scram-sha-256",
-    "password",
-    "P-256",
-    "ServerAuth",
-    "DigitalSignature",
-    "email:a",
-    "9h",
-    "00:11:22",
-    "identity",
-    "cubbyhole",
-    "token",
-    "root_password",
-    "\u{e9}",
-    "a b",
-    "..",
-    "%2e",
-    "2.5.29.37",
-];
-
-/// Parameters that no table lists.
-const EXTRA: &[&str] = &[
-    "data",
-    "options",
-    "username_template",
-    "password_authentication",
-    "max_open_connections",
-    "tls_ca",
-    "token_type",
-    "a",
-    "metadata",
-    "config",
-    "ttl",
-    "path",
-    "version",
-    "versions",
-];
 
 /// An endpoint as the server lists it.
 struct Endpoint {

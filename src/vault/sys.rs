@@ -193,3 +193,17 @@ impl Client {
         Ok(answer.member::<Capabilities>("data")?.capabilities)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_vault_that_knows_of_lockout_is_asked_to_switch_it_off() {
+        let locks_out = |row: Value| serde_json::from_value::<Mount>(row).unwrap().locks_out();
+        let off = json!({ "user_lockout_config": { "user_lockout_disable": true } });
+        assert!(locks_out(json!({ "type": "approle", "running_plugin_version": "v1.19.3+builtin.vault" })));
+        assert!(!locks_out(json!({ "type": "approle", "running_plugin_version": "", "config": off })));
+        assert!(!locks_out(json!({ "type": "approle" })), "Vault 1.10");
+    }
+}

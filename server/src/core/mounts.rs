@@ -75,9 +75,7 @@ impl LockoutConfig {
             ("user_lockout_threshold".into(), json!(self.threshold.unwrap_or_default())),
         ])
     }
-}
 
-impl LockoutConfig {
     /// The rules, with what is not set taken from `default`.
     pub fn resolve(&self, default: Lockout) -> Lockout {
         Lockout {

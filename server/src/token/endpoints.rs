@@ -41,8 +41,6 @@ pub enum Endpoint {
     Tidy,
 }
 
-const NOT_RENEWABLE: &str = "lease is not renewable";
-
 static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
     let write: &[_] = &[Update];
     Router::new(vec![
@@ -114,16 +112,14 @@ pub async fn handle(
         Endpoint::Renew | Endpoint::RenewSelf => {
             let key = given_token(active, &call, own, call.endpoint == Endpoint::RenewSelf)?;
             let found = active.lookup_key(&key)?.ok_or_else(|| Error::bad_request("token not found"))?;
-            Some(Box::pin(renew(active, &call, &key, &found)).await?)
+            let not_renewable = Error::bad_request("lease is not renewable");
+            Some(Box::pin(renew(active, &call, &key, &found, not_renewable)).await?)
         }
         Endpoint::RenewAccessor => {
             let (key, token) = by_accessor(active, &call)?;
-            let renewed = Box::pin(renew(active, &call, &key, &token)).await;
-            let mut response = renewed.map_err(|error| match error.client_text().as_str() {
-                // Vault does not pass on why.
-                NOT_RENEWABLE => Error::raw_bad_request("invalid request"),
-                _ => error,
-            })?;
+            // Vault does not pass on why.
+            let not_renewable = Error::raw_bad_request("invalid request");
+            let mut response = Box::pin(renew(active, &call, &key, &token, not_renewable)).await?;
             if let Some(auth) = &mut response.auth {
                 auth.client_token.clear();
             }
@@ -221,6 +217,7 @@ async fn renew(
     call: &Call<'_, Endpoint>,
     key: &TokenKey,
     token: &Arc<StoredToken>,
+    not_renewable: Error,
 ) -> Result<Response, Error> {
     let increment = call.fields().duration("increment")?.unwrap_or_default();
     if token.entry.path == "auth/token/root" {
@@ -228,7 +225,7 @@ async fn renew(
         return Err(Error::bad_request("invalid lease ID"));
     }
     if !token.lease.renewable || token.lease.expires.is_none() {
-        return Err(Error::bad_request(NOT_RENEWABLE));
+        return Err(not_renewable);
     }
     let (granted, mount_default, mount_max) = renewed_auth(active, token, increment).await?;
     let now = Timestamp::now();
