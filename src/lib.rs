@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cli;
 pub mod database;
 pub mod demo;
+mod detached;
 pub mod keeper;
 pub mod lab;
 pub mod provision;

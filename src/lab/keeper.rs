@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use process_wrap::std::{CommandWrap, ProcessSession};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -187,7 +186,7 @@ impl Lab {
             .stdin(lock.to_hand_on()?)
             .stdout(Stdio::null())
             .stderr(log.map_err(failed)?);
-        let child = CommandWrap::from(command).wrap(ProcessSession).spawn().map_err(failed)?;
+        let child = crate::detached::spawn(command).map_err(failed)?;
         lock.sign(SUPERVISE, child.id())?;
         // Known from the first moment on; the keeper itself says more as soon as it has begun.
         KeeperRecord::begun(&self.dir, keeper::digest(&self.spec), child.id()).save(&self.dir)?;

@@ -176,3 +176,27 @@ async fn its_token_is_good_for_its_work_only() {
     let deliveries = lab.keeper_events("secret_id_delivered").len();
     lab.until_events("secret_id_delivered", deliveries + 1);
 }
+
+/// A pipe of a CI job, or the lock that `flock` holds for its command, is not held for as long as a lab is up.
+#[test]
+fn what_runs_on_holds_no_file_of_who_called() {
+    let Some(lab) = lab("descriptors", APPROLES) else { return };
+    let up = lab.command(&["up", "--progress", "quiet"]);
+    // A descriptor that programs inherit, as those of a shell are.
+    let handed_on = std::process::Command::new("sh")
+        .args(["-c", r#"exec 9>&1 >/dev/null; exec "$0" "$@""#])
+        .arg(up.get_program())
+        .args(up.get_args())
+        .envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(lab.folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let (done, seen) = std::sync::mpsc::channel();
+    let mut child = handed_on.expect("a shell");
+    let mut pipe = child.stdout.take().expect("a pipe");
+    std::thread::spawn(move || done.send(std::io::copy(&mut pipe, &mut std::io::sink()).is_ok()));
+    assert!(child.wait().expect("it ends").success());
+    assert!(is_kept(&lab));
+    assert_eq!(seen.recv_timeout(Duration::from_secs(20)), Ok(true), "something still holds the pipe");
+}

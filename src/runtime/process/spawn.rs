@@ -9,8 +9,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::unistd::User;
-use process_wrap::std::{ChildWrapper, CommandWrap, ProcessSession};
+use process_wrap::std::ChildWrapper;
 
+use crate::detached;
 use crate::service::ServiceKind;
 
 /// How often a program that is waited for is looked at.
@@ -141,7 +142,7 @@ impl Launch {
         let output = open_log(log)?;
         let mut command = self.command()?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let spawn = || CommandWrap::from(command).wrap(ProcessSession).spawn();
+        let spawn = || detached::spawn(command);
         if self.one_cpu { on_one_cpu(spawn) } else { spawn() }
     }
 
@@ -152,7 +153,7 @@ impl Launch {
         let from = output.metadata()?.len();
         let mut command = self.command()?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = CommandWrap::from(command).wrap(ProcessSession).spawn()?;
+        let child = detached::spawn(command)?;
         let mut child = KillOnDrop(child);
         loop {
             if let Some(status) = child.0.try_wait()? {
