@@ -74,19 +74,20 @@ fn key_status(core: &Core) -> Result<Response, Error> {
     Ok(response)
 }
 
-/// Who asks, for paths that also answer without a token.
+/// Who asks, for paths that also answer without a token, but not with a wrong one.
 fn acl_of_caller(
     active: &Active,
     call: &Call<'_, Endpoint>,
 ) -> Result<Option<Arc<crate::policy::Acl>>, Error> {
     let token = call.request.client_token.as_str();
-    let Some(token) = active.lookup_token(token)?.filter(|_| !token.is_empty()) else {
+    if token.is_empty() {
         return Ok(None);
     };
     let entity = match token.entry.entity_id.as_str() {
         "" => None,
         id => active.identity.get(id)?,
-    };
+    }
+    let token = active.lookup_token(token)?.ok_or(Error::InvalidToken)?;
     Ok(Some(active.acl_of(&token.entry, entity.as_ref())))
 }
 
