@@ -34,6 +34,10 @@ pub async fn handle(
     active: &Arc<Active>,
     request: &Request,
 ) -> Result<Option<Response>, Error> {
+    // Vault's patterns want the path of a mount there.
+    if matches!(request.path.as_str(), "mounts/" | "auth/") {
+        return Err(Error::UnsupportedPath);
+    }
     let call = table::ROUTER.resolve(request)?;
     let response = answer(core, active, &call).await?;
     Ok(call.finish(response))

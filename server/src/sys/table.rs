@@ -96,7 +96,6 @@ const TUNE: &[&str] = &[
     "token_type",
     "user_lockout_config",
     "plugin_version",
-    "force_no_cache",
 ];
 
 pub(super) static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
@@ -110,8 +109,8 @@ pub(super) static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
 
 fn mount_rows() -> Vec<Route<Endpoint>> {
     vec![
-        route("mounts/?", READ, &[&[]], Endpoint::Mounts),
-        route("auth/?", READ, &[&[]], Endpoint::AuthMounts),
+        route("mounts", READ, &[&[]], Endpoint::Mounts),
+        route("auth", READ, &[&[]], Endpoint::AuthMounts),
         route("remount", WRITE, &[&["from", "to"]], Endpoint::Remount),
         route("remount/status/{id+}", READ, &[&[]], Endpoint::RemountStatus),
         route("mounts/{path*}", CRUD, &[MOUNT, TUNE], Endpoint::Mount),
@@ -136,7 +135,7 @@ fn access_rows() -> Vec<Route<Endpoint>> {
             &[&["accessor", "path", "paths"]],
             Endpoint::CapabilitiesAccessor,
         ),
-        route("audit/?", READ, &[&[]], Endpoint::AuditDevices),
+        route("audit", READ, &[&[]], Endpoint::AuditDevices),
         route(
             "audit/{path+}",
             &[Update, Delete],

@@ -72,6 +72,7 @@ areas! { cases:
     misc "misc.txt",
     mounts "mounts.txt",
     pki "pki.txt",
+    mount_fields "mount-fields.txt",
     policies "policies.txt",
     routing "routing.txt",
     token_policies "token-policies.txt",
