@@ -182,6 +182,11 @@ fn other_headers(headers: &HeaderMap) -> Headers {
     Headers(kept.collect())
 }
 
+/// All values of a header.
+pub fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
+    headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+}
+
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
@@ -291,11 +296,6 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn parse(
-        method: &str,
-        path: &str,
-        query: Option<&str>,
-        headers: &[(&'static str, &str)],
     #[test]
     fn bodies_are_nested_so_deep_only() {
         let nested =
@@ -309,6 +309,11 @@ mod tests {
         assert!(json_object(flat.as_bytes()).is_ok());
     }
 
+    fn parse(
+        method: &str,
+        path: &str,
+        query: Option<&str>,
+        headers: &[(&'static str, &str)],
         body: &str,
     ) -> Result<Request, Error> {
         let mut map = HeaderMap::new();

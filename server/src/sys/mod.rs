@@ -1,6 +1,7 @@
 //! `sys/`: the endpoints of the server itself that need it unsealed.
 
 pub mod audit;
+pub mod audited_headers;
 mod capabilities;
 pub mod cors;
 pub mod host;
@@ -73,6 +74,7 @@ async fn answer(
         Endpoint::AuditDevices => Ok(Some(audit::list(active)?)),
         Endpoint::AuditDevice => audit::device(active, call).await,
         Endpoint::AuditHash => audit::hash(active, call),
+        Endpoint::AuditedHeaders | Endpoint::AuditedHeader => audited_headers::handle(active, call).await,
         Endpoint::WrapData => wrapping::wrap_data(call.request).map(Some),
         Endpoint::Rewrap => wrapping::rewrap(active, call.request).await.map(Some),
         Endpoint::Seal => {

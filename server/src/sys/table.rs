@@ -34,6 +34,8 @@ pub enum Endpoint {
     AuditDevices,
     AuditDevice,
     AuditHash,
+    AuditedHeaders,
+    AuditedHeader,
     WrapData,
     Rewrap,
     Seal,
@@ -144,6 +146,8 @@ fn access_rows() -> Vec<Route<Endpoint>> {
         ),
         route("audit-hash/{path+}", WRITE, &[&["input"]], Endpoint::AuditHash),
         open_route("wrapping/wrap", WRITE, Endpoint::WrapData),
+        route("config/auditing/request-headers", READ, &[&[]], Endpoint::AuditedHeaders),
+        route("config/auditing/request-headers/{header+}", CRUD, &[&["hmac"]], Endpoint::AuditedHeader),
         route("wrapping/rewrap", WRITE, &[&["token"]], Endpoint::Rewrap),
     ]
 }

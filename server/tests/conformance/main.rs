@@ -65,6 +65,7 @@ areas! { cases:
     approle "approle.txt",
     approle_fields "approle-fields.txt",
     cubbyhole "cubbyhole.txt",
+    audited_headers "audited-headers.txt",
     identity "identity.txt",
     kv1 "kv1.txt",
     kv2 "kv2.txt",
