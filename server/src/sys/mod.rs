@@ -97,7 +97,8 @@ async fn answer(
         | Endpoint::RaftAutopilot
         | Endpoint::RaftSnapshot
         | Endpoint::RaftPeers => raft::handle(core, active, call).await,
-        Endpoint::KeyStatus
+        Endpoint::KeyBackup
+        | Endpoint::KeyStatus
         | Endpoint::Rotate
         | Endpoint::UiMounts
         | Endpoint::UiMount

@@ -40,6 +40,7 @@ pub enum Endpoint {
     Rewrap,
     Seal,
     StepDown,
+    KeyBackup,
     KeyStatus,
     Rotate,
     UiMounts,
@@ -145,9 +146,9 @@ fn access_rows() -> Vec<Route<Endpoint>> {
             Endpoint::AuditDevice,
         ),
         route("audit-hash/{path+}", WRITE, &[&["input"]], Endpoint::AuditHash),
-        open_route("wrapping/wrap", WRITE, Endpoint::WrapData),
         route("config/auditing/request-headers", READ, &[&[]], Endpoint::AuditedHeaders),
         route("config/auditing/request-headers/{header+}", CRUD, &[&["hmac"]], Endpoint::AuditedHeader),
+        open_route("wrapping/wrap", WRITE, Endpoint::WrapData),
         route("wrapping/rewrap", WRITE, &[&["token"]], Endpoint::Rewrap),
     ]
 }
@@ -184,6 +185,8 @@ fn server_rows() -> Vec<Route<Endpoint>> {
         route("step-down", WRITE, &[&[]], Endpoint::StepDown),
         route("key-status", READ, &[&[]], Endpoint::KeyStatus),
         route("rotate", WRITE, &[&[]], Endpoint::Rotate),
+        route("rekey/backup", &[Read, Delete], &[&[]], Endpoint::KeyBackup),
+        route("rekey/recovery-key-backup", &[Read, Delete], &[&[]], Endpoint::KeyBackup),
         route("internal/ui/mounts", READ, &[&[]], Endpoint::UiMounts),
         route("internal/ui/mounts/{path*}", READ, &[&[]], Endpoint::UiMount),
         route("internal/specs/openapi", READ, &[&["context", "generic_mount_paths"]], Endpoint::OpenApi),
