@@ -101,6 +101,18 @@ pub fn is_special(active: &Active, request: &Request) -> bool {
     }
 }
 
+/// Refuses a request about a wrapping token that is none, whoever asks and whatever for.
+///
+/// # Errors
+/// 400 when it is not valid, 403 when none is named.
+pub fn verify_named(active: &Active, request: &Request) -> Result<(), Error> {
+    if !matches!(request.path.as_str(), "sys/wrapping/lookup" | "sys/wrapping/rewrap" | "sys/wrapping/unwrap")
+    {
+        return Ok(());
+    }
+    find(active, &target(request)?).map(drop)
+}
+
 /// The wrapping token a request names that comes with another token: whoever takes an answer for
 /// somebody else needs to be allowed to.
 ///
@@ -122,11 +134,7 @@ pub fn named_by_another(active: &Active, request: &Request) -> Result<bool, Erro
 /// # Errors
 /// 400 when the wrapping token is not valid.
 pub async fn answer(active: &Active, request: &Request) -> Result<Option<Response>, Error> {
-    let target = target(request)?;
-    if target.is_empty() {
-        return Err(Error::coded(403, "error validating wrapping token: token is empty"));
-    }
-    let (key, token) = find(active, &target)?;
+    let (key, token) = find(active, &target(request)?)?;
     let response = match request.path.as_str() {
         "wrapping/lookup" => lookup(active, &key, &token)?,
         "wrapping/unwrap" => unwrap(active, &key).await?,
@@ -148,6 +156,9 @@ fn target(request: &Request) -> Result<String, Error> {
 
 /// A live wrapping token.
 fn find(active: &Active, token: &str) -> Result<(TokenKey, Arc<StoredToken>), Error> {
+    if token.is_empty() {
+        return Err(Error::coded(403, "error validating wrapping token: token is empty"));
+    }
     let key = active.tokens.key(token);
     let invalid = || Error::bad_request(INVALID);
     let found = active.lookup_key(&key)?.ok_or_else(invalid)?;

@@ -1,12 +1,13 @@
 //! One line of an audit log, with the field names Vault uses.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::mask::{MaskedData, Masking, Salt};
-use crate::logical::{Auth, Object, Operation, Request, Response, TokenEntry, WrapInfo};
+use crate::logical::{AuditedHeader, Auth, Object, Operation, Request, Response, TokenEntry, WrapInfo};
 
 /// What is to be recorded about a request.
 #[derive(Clone, Copy)]
@@ -99,7 +100,7 @@ pub(super) fn line(
         time: now,
         r#type: kind.as_str(),
         auth: caller(input, hasher),
-        request: request(input, hasher),
+        request: request(input, hasher, salt),
         response: (kind == Kind::Response).then(|| response(input, format, hasher)),
         error: input.error.unwrap_or_default(),
     };
@@ -218,6 +219,8 @@ struct RequestEntry<'a> {
     remote_port: i64,
     #[serde(skip_serializing_if = "is_zero")]
     wrap_ttl: i64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'a str, Vec<Cow<'a, str>>>,
 }
 
 #[derive(Serialize, Clone, Copy)]
@@ -359,7 +362,7 @@ fn all_policies<'a>(token: &'a [String], identity: &'a [String]) -> Vec<&'a str>
     all
 }
 
-fn request<'a>(input: &LogInput<'a>, hasher: Hasher<'a>) -> RequestEntry<'a> {
+fn request<'a>(input: &LogInput<'a>, hasher: Hasher<'a>, salt: &Salt) -> RequestEntry<'a> {
     let request = input.request;
     let token = request.token.as_deref();
     RequestEntry {
@@ -376,7 +379,16 @@ fn request<'a>(input: &LogInput<'a>, hasher: Hasher<'a>) -> RequestEntry<'a> {
         remote_address: request.remote_addr.map_or_else(String::new, |address| address.to_string()),
         remote_port: i64::from(request.remote_port),
         wrap_ttl: request.wrap_ttl.map_or(0, |ttl| ttl.as_secs() as i64),
+        headers: request.audited_headers.iter().map(|header| audited(header, salt)).collect(),
     }
+}
+
+/// A header, hashed where that was asked for, even by a device that writes secrets as they are.
+fn audited<'a>(header: &'a AuditedHeader, salt: &Salt) -> (&'a str, Vec<Cow<'a, str>>) {
+    let value = |value: &'a String| {
+        if header.hmac { Cow::Owned(salt.hash(value)) } else { Cow::Borrowed(value.as_str()) }
+    };
+    (header.name.as_str(), header.values.iter().map(value).collect())
 }
 
 fn mount(request: &Request) -> MountEntry<'_> {

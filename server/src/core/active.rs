@@ -18,6 +18,7 @@ use crate::audit::Broker;
 use crate::expiration::Index;
 use crate::framework::KeyLocks;
 use crate::logical::{BackendContext, Error, MountInfo, SpecialPaths, System, View};
+use crate::sys::audited_headers::AuditedHeaders;
 use crate::sys::cors::Cors;
 use crate::token::TokenStore;
 use crate::{random, sys};
@@ -62,6 +63,8 @@ pub struct Active {
     pub since: Timestamp,
     /// Audit devices.
     pub audit: Broker,
+    /// Headers of requests that audit devices record.
+    pub(crate) audited_headers: RwLock<Arc<AuditedHeaders>>,
     /// What web pages of other origins may do.
     pub(crate) cors: RwLock<Option<Arc<Cors>>>,
     /// Wakes the expiration task after the schedule changed.
@@ -98,6 +101,7 @@ impl Active {
             cluster,
             since: Timestamp::now(),
             audit: Broker::new(),
+            audited_headers: RwLock::new(AuditedHeaders::load(&storage)?),
             cors: RwLock::new(Cors::load(&storage)?),
             schedule_changed: Notify::new(),
             revocations: Arc::new(Semaphore::new(REVOCATION_WORKERS)),

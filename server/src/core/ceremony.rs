@@ -11,7 +11,8 @@ use super::rekey::Rekey;
 use super::unseal::Share;
 use crate::barrier::Key;
 use crate::logical::Error;
-use crate::{random, shamir, token};
+use crate::shamir::{self, ShamirError};
+use crate::{random, token};
 
 /// Characters of a token this server makes: `hvs.` and 24 more.
 const TOKEN_LEN: usize = 28;
@@ -52,6 +53,17 @@ impl<T> Gathering<T> {
     }
 }
 
+/// Why keys do not authorise an operation, in Vault's words.
+#[derive(Debug, thiserror::Error)]
+pub enum WrongKeys {
+    /// They cannot be of one set.
+    #[error("failed to compute root key: {0}")]
+    Apart(ShamirError),
+    /// They are not those of this server.
+    #[error("invalid key: failed to decrypt keys from storage: cipher: message authentication failed")]
+    Others,
+}
+
 /// The operations under way.
 #[derive(Default)]
 pub struct Ceremonies {
@@ -66,7 +78,11 @@ impl Core {
         Ok(config.map_or(0, |config| usize::from(config.secret_threshold)))
     }
 
-    pub(super) fn unsealed(&self, error: &str) -> Result<(), Error> {
+    /// Refuses what only an unsealed server can do.
+    ///
+    /// # Errors
+    /// 503 with this text.
+    pub(crate) fn unsealed(&self, error: &str) -> Result<(), Error> {
         match self.active() {
             Some(_) => Ok(()),
             None => Err(Error::coded(503, error)),
@@ -74,11 +90,10 @@ impl Core {
     }
 
     /// Checks that keys make up the root key.
-    pub(super) fn verify_shares(&self, shares: &[Share]) -> Result<(), Error> {
-        let wrong = |cause: String| Error::bad_request(format!("invalid key: {cause}"));
-        let key = shamir::combine_unseal_keys(shares).map_err(|error| wrong(error.to_string()))?;
-        let key = Key::from_bytes(&key).map_err(|error| wrong(error.to_string()))?;
-        self.barrier.verify_root_key(&key).map_err(|error| wrong(error.to_string()))
+    pub(super) fn verify_shares(&self, shares: &[Share]) -> Result<(), WrongKeys> {
+        let key = shamir::combine_unseal_keys(shares).map_err(WrongKeys::Apart)?;
+        let key = Key::from_bytes(&key).map_err(|_| WrongKeys::Others)?;
+        self.barrier.verify_root_key(&key).map_err(|_| WrongKeys::Others)
     }
 
     /// The body of `sys/generate-root/attempt`.
@@ -143,7 +158,12 @@ impl Core {
         let Some((shares, otp)) = gathered else {
             return Ok(generate_root_body(nonce, true, progress, needed, 0));
         };
-        self.verify_shares(&shares)?;
+        self.verify_shares(&shares).map_err(|error| match error {
+            WrongKeys::Apart(_) => Error::bad_request(error.to_string()),
+            WrongKeys::Others => Error::bad_request(format!(
+                "root generation aborted: unable to authenticate: unable to retrieve stored keys: {error}"
+            )),
+        })?;
         let token = Zeroizing::new(token::create_root(&active).await?);
         self.cancel_generate_root();
         let hidden: Vec<u8> = token.bytes().zip(otp.bytes()).map(|(a, b)| a ^ b).collect();

@@ -58,6 +58,7 @@ async fn serve(
     {
         return Box::pin(unwrapping(active, mounted, *cut, request)).await;
     }
+    wrapping::verify_named(active, request)?;
     if let Some((mounted, cut)) = &mounted
         && mounted.is_login(&request.path[*cut..])
     {

@@ -109,7 +109,7 @@ fn lease(auth: &Auth, request: &Request, now: Timestamp) -> TokenLease {
         max_ttl: auth.lease.max_ttl,
         issued: now,
         expires: Some(now + auth.lease.ttl),
-        renewed: None,
+        ..TokenLease::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Core;
-use super::ceremony::Gathering;
+use super::ceremony::{Gathering, WrongKeys};
 use super::lifecycle::{InitRequest, barrier_error};
 use super::unseal::{Share, to_base64};
 use crate::barrier::{Key, SealConfig};
@@ -15,14 +15,16 @@ pub struct Rekey {
     request: InitRequest,
     /// The new keys count only after [`Core::verify_rekey`].
     verify: bool,
-    /// The new root key, told in shares and waiting for them to come back.
-    waiting: Option<Waiting>,
+    verification: Verification,
 }
 
-/// New keys that are not in use yet.
-struct Waiting {
-    root_key: Key,
+/// How far the holders of the new keys have shown that they have them.
+#[derive(Default)]
+struct Verification {
+    /// Empty until it can begin, or was told to begin anew.
     nonce: String,
+    /// The new root key, once it was told in shares.
+    root_key: Option<Key>,
     shares: Vec<Share>,
 }
 
@@ -42,8 +44,8 @@ impl Core {
         let (shares, threshold) = (detail.request.shares, detail.request.threshold);
         let mut body =
             status_body(&rekey.nonce, true, (shares, threshold), rekey.shares.len(), required, detail.verify);
-        if let Some(waiting) = &detail.waiting {
-            body["verification_nonce"] = json!(waiting.nonce);
+        if !detail.verification.nonce.is_empty() {
+            body["verification_nonce"] = json!(detail.verification.nonce);
         }
         Ok(body)
     }
@@ -58,7 +60,8 @@ impl Core {
         if ceremonies.rekey.is_some() {
             return Err(Error::bad_request("rekey already in progress"));
         }
-        ceremonies.rekey = Some(Gathering::start(Rekey { request, verify, waiting: None }));
+        ceremonies.rekey =
+            Some(Gathering::start(Rekey { request, verify, verification: Verification::default() }));
         Ok(())
     }
 
@@ -80,10 +83,10 @@ impl Core {
                 .rekey
                 .as_mut()
                 .ok_or_else(|| Error::bad_request("no barrier rekey in progress"))?;
-            if let Some(waiting) = &rekey.detail.waiting {
+            if rekey.detail.verification.root_key.is_some() {
                 return Err(Error::bad_request(format!(
                     "rekey operation already finished; verification must be performed; nonce for the verification operation is {:?}",
-                    waiting.nonce
+                    rekey.detail.verification.nonce
                 )));
             }
             rekey.add("rekey", nonce, share, needed)?.map(|shares| (shares, rekey.detail.request.clone()))
@@ -91,7 +94,13 @@ impl Core {
         let Some((shares, request)) = gathered else {
             return self.rekey_status();
         };
-        self.verify_shares(&shares)?;
+        self.verify_shares(&shares).map_err(|error| {
+            let text = match error {
+                WrongKeys::Apart(_) => error.to_string(),
+                WrongKeys::Others => format!("failed to read root key: {error}"),
+            };
+            Error::coded(500, text)
+        })?;
         let root_key = Key::generate();
         let keys = shamir::split_unseal_key(root_key.expose(), request.shares, request.threshold)
             .map_err(|error| Error::internal(format!("failed to split the root key: {error}")))?;
@@ -109,10 +118,11 @@ impl Core {
             let rekey = ceremonies.rekey.as_mut().filter(|rekey| rekey.nonce == nonce);
             let rekey = rekey.ok_or_else(|| Error::bad_request("no barrier rekey in progress"))?;
             if rekey.detail.verify {
-                let waiting = Waiting { root_key, nonce: random::uuid(), shares: Vec::new() };
+                let verification = &mut rekey.detail.verification;
+                verification.restart();
+                verification.root_key = Some(root_key);
                 body["verification_required"] = json!(true);
-                body["verification_nonce"] = json!(waiting.nonce);
-                rekey.detail.waiting = Some(waiting);
+                body["verification_nonce"] = json!(verification.nonce);
                 return Ok(body);
             }
         }
@@ -130,18 +140,18 @@ impl Core {
     /// The body of `sys/rekey/verify`.
     ///
     /// # Errors
-    /// 400 where no new keys wait; 503 while sealed.
+    /// 400 without a rekey; 503 while sealed.
     pub fn rekey_verification_status(&self) -> Result<Value, Error> {
         self.unsealed("node is not active")?;
         let ceremonies = self.ceremonies();
-        let rekey = ceremonies.rekey.as_ref().ok_or_else(no_verification)?;
-        let waiting = rekey.detail.waiting.as_ref().ok_or_else(no_verification)?;
+        let rekey = ceremonies.rekey.as_ref().ok_or_else(no_configuration)?;
+        let verification = &rekey.detail.verification;
         Ok(json!({
-            "nonce": waiting.nonce,
-            "started": true,
+            "nonce": verification.nonce,
+            "started": verification.root_key.is_some(),
             "t": rekey.detail.request.threshold,
             "n": rekey.detail.request.shares,
-            "progress": waiting.shares.len(),
+            "progress": verification.shares.len(),
         }))
     }
 
@@ -151,51 +161,51 @@ impl Core {
     /// As [`Core::rekey_verification_status`].
     pub fn restart_rekey_verification(&self) -> Result<Value, Error> {
         self.unsealed("node is not active")?;
-        {
-            let mut ceremonies = self.ceremonies();
-            let rekey = ceremonies.rekey.as_mut().ok_or_else(no_verification)?;
-            rekey.detail.waiting.as_mut().ok_or_else(no_verification)?.restart();
-        }
+        self.ceremonies().rekey.as_mut().ok_or_else(no_configuration)?.detail.verification.restart();
         self.rekey_verification_status()
     }
 
     /// Takes one of the new keys; the last one needed puts them in use.
     ///
     /// # Errors
-    /// 400 where no new keys wait, for a wrong nonce, and for wrong keys (which begins anew).
+    /// 400 where no new keys wait for it, for a wrong nonce, and for wrong keys (which begins anew).
     pub async fn verify_rekey(&self, nonce: &str, share: Share) -> Result<Value, Error> {
         self.unsealed("node is not active")?;
         let verified = {
             let mut ceremonies = self.ceremonies();
-            let rekey = ceremonies.rekey.as_mut().ok_or_else(no_verification)?;
-            let threshold = usize::from(rekey.detail.request.threshold);
-            let waiting = rekey.detail.waiting.as_mut().ok_or_else(no_verification)?;
-            if nonce != waiting.nonce {
+            let rekey =
+                ceremonies.rekey.as_mut().ok_or_else(|| Error::bad_request("no rekey in progress"))?;
+            let Rekey { request, verification, .. } = &mut rekey.detail;
+            let expected = verification
+                .root_key
+                .as_ref()
+                .ok_or_else(|| Error::bad_request("no rekey verification in progress"))?;
+            if nonce != verification.nonce {
                 return Err(Error::bad_request(format!(
                     "incorrect nonce supplied; nonce for this verify operation is {:?}",
-                    waiting.nonce
+                    verification.nonce
                 )));
             }
-            if waiting.shares.contains(&share) {
+            if verification.shares.contains(&share) {
                 return Err(Error::bad_request(
                     "given key has already been provided during this verify operation",
                 ));
             }
-            waiting.shares.push(share);
-            if waiting.shares.len() < threshold {
+            verification.shares.push(share);
+            if verification.shares.len() < usize::from(request.threshold) {
                 None
             } else {
-                let shares = std::mem::take(&mut waiting.shares);
+                let shares = std::mem::take(&mut verification.shares);
                 let key = shamir::combine_unseal_keys(&shares).ok();
                 let key = key.and_then(|key| Key::from_bytes(&key).ok());
-                let is_right = |key: &Key| bool::from(subtle(key.expose(), waiting.root_key.expose()));
+                let is_right = |key: &Key| bool::from(subtle(key.expose(), expected.expose()));
                 if !key.as_ref().is_some_and(is_right) {
-                    waiting.restart();
+                    verification.restart();
                     return Err(Error::bad_request(
                         "rekey verification failed; incorrect key shares supplied",
                     ));
                 }
-                key.map(|key| (key, rekey.detail.request.clone()))
+                key.map(|key| (key, request.clone()))
             }
         };
         let Some((root_key, request)) = verified else {
@@ -206,7 +216,7 @@ impl Core {
     }
 }
 
-impl Waiting {
+impl Verification {
     fn restart(&mut self) {
         self.nonce = random::uuid();
         self.shares.clear();
@@ -217,7 +227,7 @@ fn subtle(left: &[u8], right: &[u8]) -> subtle::Choice {
     subtle::ConstantTimeEq::ct_eq(left, right)
 }
 
-fn no_verification() -> Error {
+fn no_configuration() -> Error {
     Error::bad_request("no rekey configuration found")
 }
 

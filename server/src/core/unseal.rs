@@ -50,13 +50,14 @@ impl Progress {
     }
 }
 
-/// Reads an unseal key, in hex or base64.
+/// Reads an unseal key, in hex or base64. Hex of an impossible length is read as base64, which it may be.
 ///
 /// # Errors
 /// 400 when it is neither, or of an impossible length.
 pub fn parse_share(text: &str) -> Result<Share, Error> {
     let text = text.trim();
     let bytes = hex::decode(text)
+        .filter(|bytes| (MIN_LEN..=MAX_LEN).contains(&bytes.len()))
         .or_else(|| STANDARD.decode(text).ok().map(Zeroizing::new))
         .ok_or_else(|| Error::bad_request("'key' must be a valid hex or base64 string"))?;
     if bytes.len() < MIN_LEN {
@@ -85,6 +86,7 @@ mod tests {
         }
         for (text, words) in [
             ("!", "valid hex or base64"),
+            ("ab", "valid hex or base64"),
             ("00ff", "shorter than minimum"),
             (&"00".repeat(34), "longer than maximum"),
         ] {

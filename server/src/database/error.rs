@@ -15,21 +15,11 @@ pub enum PluginError {
     #[error("{0}")]
     Config(String),
     /// The server could not be reached, or spoke no protocol we understand.
-    #[error("failed to connect to {target}: {reason}")]
-    Connect {
-        /// Host and port, or socket.
-        target: String,
-        /// What the operating system, TLS or the server said.
-        reason: String,
-    },
+    #[error("{0}")]
+    Connect(String),
     /// The server refused the stored user name or password.
-    #[error("failed to connect to {target}: {reason}")]
-    Authentication {
-        /// Host and port, or socket.
-        target: String,
-        /// The server's message.
-        reason: String,
-    },
+    #[error("{0}")]
+    Authentication(String),
     /// An established connection broke.
     #[error("connection to the database lost: {0}")]
     Lost(String),
@@ -91,7 +81,7 @@ impl PluginError {
     /// Whether the database refused the stored credentials (at connecting, before anything was executed).
     pub fn is_authentication(&self) -> bool {
         match self {
-            Self::Authentication { .. } => true,
+            Self::Authentication(_) => true,
             Self::During { cause, .. } | Self::Leaked { cause, .. } => cause.is_authentication(),
             _ => false,
         }

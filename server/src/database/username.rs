@@ -1,9 +1,11 @@
 //! User names of dynamic credentials, made from Go templates.
 //!
-//! This is the only module that uses the template crate. The functions are those Vault offers to a
+//! This is the only module that uses the template crate, with [`bounds`]. The functions are those Vault offers to a
 //! `username_template`: `random`, `truncate`, `truncate_sha256`, `uppercase`, `lowercase`, `replace`, `sha256`,
 //! `base64`, `decode_base64`, `hex`, `decode_hex`, `unix_time`, `unix_time_millis`, `timestamp`, `uuid`, `glob`,
 //! and Go's own (`printf`, `len` …); the data are `.DisplayName` and `.RoleName`.
+
+mod bounds;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +13,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gotmpl::{FuncMap, Template, TemplateError, Value};
+use gotmpl::parse::Node;
+use gotmpl::{FuncMap, MissingKey, Template, TemplateError, Value};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -28,8 +31,6 @@ pub const MYSQL_LEGACY_TEMPLATE: &str =
 
 /// A longer `random` in a user name is a mistake, and would only cost memory.
 const MAX_RANDOM: i64 = 4096;
-/// Rounds of all `range` of a template together.
-const MAX_ROUNDS: u64 = 1000;
 /// Bytes of a name; no database takes one as long.
 const MAX_NAME: usize = 64 * 1024;
 
@@ -43,32 +44,42 @@ impl UsernameTemplate {
     /// `PluginError::Username` with Vault's wording: `unable to initialize username template: …` when it does not
     /// parse, `invalid username template: …` when it fails.
     pub fn parse(source: &str) -> Result<Self, PluginError> {
-        let unparsable = |e: TemplateError| {
+        let unparsable = |e: &TemplateError| {
+            let line = match e {
+                TemplateError::Lex { line, .. } | TemplateError::Parse { line, .. } => format!(":{line}"),
+                // Where there is but one line, it is that one.
+                _ if !source.contains('\n') => ":1".to_owned(),
+                _ => String::new(),
+            };
             PluginError::Username(format!(
-                "unable to initialize username template: unable to parse template: {e}"
+                "unable to initialize username template: unable to parse template: template: template{line}: {}",
+                words(e)
             ))
         };
-        let template = Template::new("template").max_range_iters(MAX_ROUNDS).funcs(functions());
-        let template = template.parse(source).map_err(unparsable)?;
-        // A few that use each other twice would keep the server busy for years.
-        if !template.templates().iter().all(|name| *name == "template") {
-            return Err(PluginError::Username(
-                "unable to initialize username template: templates within the template are not supported"
-                    .to_owned(),
-            ));
+        let template = || {
+            let template = Template::new("template").max_range_iters(bounds::MAX_ROUNDS);
+            template.missing_key(MissingKey::Error).funcs(functions())
+        };
+        let parsed = Self(template().parse(source).map_err(|e| unparsable(&e))?);
+        // The library would leave out what follows an end of nothing.
+        let marked = template().parse(&format!("{source}\0")).map_err(|e| unparsable(&e))?;
+        let last = marked.lookup("template").and_then(|list| list.nodes.last());
+        if !matches!(last, Some(Node::Text(text)) if text.text.ends_with('\0')) {
+            return Err(unparsable(&TemplateError::Exec("unexpected {{end}} or {{else}}".to_owned())));
         }
-        let parsed = Self(template);
-        match parsed.execute("", "") {
-            Ok(_) => {}
-            // Go looks functions up when it parses.
-            Err(e @ TemplateError::UndefinedFunction(_)) => return Err(unparsable(e)),
-            Err(e) => {
-                return Err(PluginError::Username(format!(
-                    "invalid username template: unable to apply template: {e}"
-                )));
+        let applied = if bounds::ends_soon(&parsed.0) {
+            parsed.execute("", "")
+        } else {
+            Err(TemplateError::RecursionLimit)
+        };
+        match applied {
+            Ok(_) => Ok(parsed),
+            // Go looks functions and variables up when it parses.
+            Err(e @ (TemplateError::UndefinedFunction(_) | TemplateError::UndefinedVariable(_))) => {
+                Err(unparsable(&e))
             }
+            Err(e) => Err(PluginError::Username(format!("invalid username template: {}", inapplicable(&e)))),
         }
-        Ok(parsed)
     }
 
     /// Makes a name for a token's display name and a role.
@@ -76,8 +87,7 @@ impl UsernameTemplate {
     /// # Errors
     /// `PluginError::Username` when a function of the template refuses its arguments.
     pub fn generate(&self, display_name: &str, role: &str) -> Result<String, PluginError> {
-        self.execute(display_name, role)
-            .map_err(|e| PluginError::Username(format!("unable to apply template: {e}")))
+        self.execute(display_name, role).map_err(|e| PluginError::Username(inapplicable(&e)))
     }
 
     fn execute(&self, display_name: &str, role: &str) -> Result<String, TemplateError> {
@@ -86,6 +96,7 @@ impl UsernameTemplate {
             (Arc::from("RoleName"), text(role)),
         ]);
         let mut name = Name(String::new());
+        bounds::begin();
         self.0.execute_fmt(&mut name, &Value::Map(Arc::new(data)))?;
         Ok(name.0)
     }
@@ -104,39 +115,66 @@ impl std::fmt::Write for Name {
     }
 }
 
+fn inapplicable(error: &TemplateError) -> String {
+    format!("unable to apply template: template: template: executing \"template\": {}", words(error))
+}
+
+/// Go's words for an error, without the place, which the library does not tell.
+fn words(error: &TemplateError) -> String {
+    match error {
+        TemplateError::Lex { message, .. } | TemplateError::Parse { message, .. } => message.clone(),
+        TemplateError::Exec(text) => text.clone(),
+        TemplateError::MissingKey { key } => {
+            format!("can't evaluate field {key} in type dbplugin.UsernameMetadata")
+        }
+        TemplateError::UndefinedTemplate(name) => format!("template {name:?} not defined"),
+        TemplateError::UndefinedFunction(name) => format!("function {name:?} not defined"),
+        TemplateError::UndefinedVariable(name) => format!("undefined variable {name:?}"),
+        TemplateError::RecursionLimit => "exceeded maximum template depth".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 type Call = fn(&[Value]) -> Result<Value, String>;
 
 fn functions() -> FuncMap {
-    let table: [(&str, Call); 16] = [
-        ("random", |a| random_text(number(a, 0)?)),
-        ("truncate", |a| truncate(number(a, 0)?, &string(a, 1)?)),
-        ("truncate_sha256", |a| truncate_sha256(number(a, 0)?, &string(a, 1)?)),
-        ("uppercase", |a| Ok(text(&string(a, 0)?.to_uppercase()))),
-        ("lowercase", |a| Ok(text(&string(a, 0)?.to_lowercase()))),
-        ("replace", |a| Ok(text(&string(a, 2)?.replace(&string(a, 0)?, &string(a, 1)?)))),
-        ("sha256", |a| Ok(text(&hex(&Sha256::digest(string(a, 0)?))))),
-        ("base64", |a| Ok(text(&STANDARD.encode(string(a, 0)?)))),
-        ("decode_base64", |a| {
+    let table: [(&str, usize, Call); 16] = [
+        ("random", 1, |a| random_text(number(a, 0)?)),
+        ("truncate", 2, |a| truncate(number(a, 0)?, &string(a, 1)?)),
+        ("truncate_sha256", 2, |a| truncate_sha256(number(a, 0)?, &string(a, 1)?)),
+        ("uppercase", 1, |a| Ok(text(&string(a, 0)?.to_uppercase()))),
+        ("lowercase", 1, |a| Ok(text(&string(a, 0)?.to_lowercase()))),
+        ("replace", 3, |a| replace(&string(a, 0)?, &string(a, 1)?, &string(a, 2)?)),
+        ("sha256", 1, |a| Ok(text(&hex(&Sha256::digest(string(a, 0)?))))),
+        ("base64", 1, |a| Ok(text(&STANDARD.encode(string(a, 0)?)))),
+        ("decode_base64", 1, |a| {
             let bytes = STANDARD.decode(string(a, 0)?).map_err(|e| e.to_string())?;
             utf8(bytes)
         }),
-        ("hex", |a| Ok(text(&hex(string(a, 0)?.as_bytes())))),
-        ("decode_hex", |a| utf8(unhex(&string(a, 0)?)?)),
-        ("unix_time", |_| Ok(text(&Timestamp::now().as_second().to_string()))),
-        ("unix_time_millis", |_| Ok(text(&Timestamp::now().as_millisecond().to_string()))),
-        ("timestamp", |a| Ok(text(&go_format(Timestamp::now(), &string(a, 0)?)))),
-        ("uuid", |_| Ok(text(&random::uuid()))),
-        ("glob", |a| Ok(Value::Bool(super::glob::matches(&string(a, 0)?, &string(a, 1)?)))),
+        ("hex", 1, |a| Ok(text(&hex(string(a, 0)?.as_bytes())))),
+        ("decode_hex", 1, |a| utf8(unhex(&string(a, 0)?)?)),
+        ("unix_time", 0, |_| Ok(text(&Timestamp::now().as_second().to_string()))),
+        ("unix_time_millis", 0, |_| Ok(text(&Timestamp::now().as_millisecond().to_string()))),
+        ("timestamp", 1, |a| Ok(text(&go_format(Timestamp::now(), &string(a, 0)?)))),
+        ("uuid", 0, |_| Ok(text(&random::uuid()))),
+        ("glob", 2, |a| Ok(Value::Bool(super::glob::matches(&string(a, 0)?, &string(a, 1)?)))),
     ];
-    table
-        .into_iter()
-        .map(|(name, call)| {
-            let function = move |args: &[Value]| {
-                call(args).map_err(|e| TemplateError::Exec(format!("error calling {name}: {e}")))
-            };
-            (name.to_owned(), Arc::new(function) as gotmpl::ValueFunc)
-        })
-        .collect()
+    let own = table.into_iter().map(|(name, wanted, call)| {
+        let function = move |args: &[Value]| {
+            if args.len() != wanted {
+                let got = args.len();
+                let text = format!("wrong number of args for {name}: want {wanted} got {got}");
+                return Err(TemplateError::Exec(text));
+            }
+            // None of them makes more than three bytes of one, but for those that count by themselves.
+            let given: usize = args.iter().filter_map(Value::as_str).map(str::len).sum();
+            bounds::spend(given.saturating_mul(3))
+                .and_then(|()| call(args))
+                .map_err(|e| TemplateError::Exec(format!("error calling {name}: {e}")))
+        };
+        (name.to_owned(), Arc::new(function) as gotmpl::ValueFunc)
+    });
+    own.chain(bounds::printing()).collect()
 }
 
 fn text(value: &str) -> Value {
@@ -162,6 +200,11 @@ fn random_text(length: i64) -> Result<Value, String> {
         0..=MAX_RANDOM => Ok(text(&random::base62(length as usize))),
         _ => Err(format!("length must be between 0 and {MAX_RANDOM} but was {length}")),
     }
+}
+
+fn replace(from: &str, to: &str, value: &str) -> Result<Value, String> {
+    bounds::spend((value.len() + 1).saturating_mul(to.len()))?;
+    Ok(text(&value.replace(from, to)))
 }
 
 /// Cuts at `length` bytes, or before the character that would be cut in two.
@@ -307,6 +350,15 @@ mod tests {
             ("{{if glob \"Ro*\" .RoleName}}yes{{else}}no{{end}}", "yes"),
             ("{{printf \"%s.%s\" .DisplayName .RoleName}}", "token.Role"),
             ("{{\"short\" | truncate_sha256 12}}", "short"),
+            (
+                "{{define \"n\"}}{{.RoleName | truncate 2}}{{end}}{{template \"n\" .}}-{{block \"b\" .}}{{.DisplayName}}{{end}}",
+                "Ro-token",
+            ),
+            (
+                "{{$n := printf \"%s-%03d\" .RoleName 7}}{{$n | lowercase}}{{if false}}{{.Nope}}{{end}}",
+                "role-007",
+            ),
+            ("{{html \"<\"}}{{print 1 2}}", "&lt;1 2"),
             // SHA-256 of "456789abcdef" starts with d48c9adc.
             ("{{\"0123456789abcdef\" | truncate_sha256 12}}", "0123d48c9adc"),
         ];
@@ -333,6 +385,32 @@ mod tests {
         assert!(fault("{{truncate 0 \"x\"}}").contains("max length must be > 0 but was 0"));
         assert!(fault("{{random \"x\"}}").contains("expected integer"));
         assert!(fault("{{random 100000}}").contains("length must be between"));
+        let applied = |cause: &str| {
+            format!(
+                "invalid username template: unable to apply template: template: template: executing \"template\": {cause}"
+            )
+        };
+        let field = "can't evaluate field Nope in type dbplugin.UsernameMetadata";
+        for (source, cause) in [
+            ("{{.Nope}}", field),
+            ("{{with .Nope}}{{end}}", field),
+            ("{{define \"a\"}}{{.Nope}}{{end}}{{template \"a\" .}}", field),
+            ("{{template \"nope\"}}", "template \"nope\" not defined"),
+            ("{{truncate 3}}", "wrong number of args for truncate: want 2 got 1"),
+            ("{{truncate 0 \"x\"}}", "error calling truncate: max length must be > 0 but was 0"),
+        ] {
+            assert_eq!(fault(source), applied(cause), "{source}");
+        }
+        let parsed =
+            "unable to initialize username template: unable to parse template: template: template:1: ";
+        for (source, cause) in [
+            ("{{.DisplayName", "unclosed action"),
+            ("{{nosuch 1}}", "function \"nosuch\" not defined"),
+            ("{{$x}}", "undefined variable \"$x\""),
+            ("a{{end}}b", "unexpected {{end}} or {{else}}"),
+        ] {
+            assert_eq!(fault(source), format!("{parsed}{cause}"), "{source}");
+        }
     }
 
     #[test]
@@ -383,6 +461,14 @@ mod tests {
             format!("{{{{range 900}}}}{}{{{{end}}}}", "x".repeat(1000)),
             format!("{doubling}{{{{define \"t60\"}}}}{{{{end}}}}{{{{template \"t0\"}}}}"),
             "{{template \"template\"}}{{template \"template\"}}".to_owned(),
+            "{{define \"r\"}}{{template \"r\"}}{{end}}{{template \"r\"}}".to_owned(),
+            "{{$a := \"xx\"}}{{range 900}}{{$a = printf \"%s%s\" $a $a}}{{end}}".to_owned(),
+            "{{$a := \"xx\"}}{{range 900}}{{$a = printf \"%[1]s%[1]s\" $a}}{{end}}".to_owned(),
+            "{{$a := \"xx\"}}{{range 900}}{{$a = print $a $a}}{{end}}".to_owned(),
+            "{{$a := \"xx\"}}{{range 900}}{{$a = replace \"x\" \"xx\" $a}}{{end}}".to_owned(),
+            "{{$a := \"<<\"}}{{range 900}}{{$a = html $a}}{{end}}".to_owned(),
+            "{{$a := \"xx\"}}{{range 900}}{{$a = hex $a}}{{end}}".to_owned(),
+            "{{range 900}}{{$a := printf \"%60000d\" 1}}{{end}}".to_owned(),
             "{{block \"a\" .}}{{template \"a\" .}}{{template \"a\" .}}{{end}}".to_owned(),
             format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)),
             "{{if true}}".repeat(100_000),

@@ -33,13 +33,14 @@ impl Active {
     pub async fn create_token_with(
         &self,
         mut entry: TokenEntry,
-        lease: TokenLease,
+        mut lease: TokenLease,
         others: PartOfBatch,
     ) -> Result<Arc<StoredToken>, Error> {
         if entry.id.is_empty() {
             entry.id = format!("hvs.{}", random::base62(24));
         }
         entry.accessor = random::base62(24);
+        lease.num_uses = entry.num_uses;
         let key = self.tokens.key(&entry.id);
         if self.index().has_token(&key) {
             return Err(Error::bad_request("cannot create a token with a duplicate ID"));

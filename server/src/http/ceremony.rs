@@ -16,16 +16,19 @@ use crate::logical::{Error, Fields};
 pub const ROUTES: &[(&str, &[&str], &str)] = &[
     ("sys/generate-root/attempt", &["GET", "POST", "DELETE"], "otp"),
     ("sys/generate-root/update", &["POST"], "key, nonce"),
-    ("sys/rekey/backup", &["GET", "DELETE"], ""),
     ("sys/rekey/init", &["GET", "POST", "DELETE"], "secret_shares, secret_threshold, require_verification"),
     ("sys/rekey/update", &["POST"], "key, nonce"),
     ("sys/rekey/verify", &["GET", "POST", "DELETE"], "key, nonce"),
 ];
 
+/// The same for the recovery keys that other seals have.
+const RECOVERY: [&str; 3] =
+    ["sys/rekey-recovery-key/init", "sys/rekey-recovery-key/update", "sys/rekey-recovery-key/verify"];
+
 /// Whether the path is one of these.
 pub fn is_one(parts: &Parts<'_>) -> bool {
     let path = parts.path.trim_end_matches('/');
-    ROUTES.iter().any(|(known, ..)| *known == path)
+    ROUTES.iter().any(|(known, ..)| *known == path) || RECOVERY.contains(&path)
 }
 
 /// The answer where it is.
@@ -38,6 +41,9 @@ pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Result
 
 async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Result<Reply, Error> {
     let write = matches!(method, "POST" | "PUT");
+    if path.starts_with("sys/rekey") {
+        core.unsealed("node is not active")?;
+    }
     let body = match path {
         "sys/rekey/init" if method == "GET" => core.rekey_status()?,
         "sys/rekey/init" if write => {
@@ -49,16 +55,15 @@ async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Res
             core.cancel_rekey();
             return Ok(Reply::no_content());
         }
-        "sys/rekey/update" if write => {
-            let (nonce, share) = key_and_nonce(body)?;
+        // Whatever the method, as in Vault.
+        "sys/rekey/update" => {
+            let (nonce, share) = rekey_key(body)?;
             core.update_rekey(&nonce, share).await?
         }
-        "sys/rekey/backup" if method == "GET" => return Err(Error::bad_request("no backed-up keys found")),
-        "sys/rekey/backup" if method == "DELETE" => return Ok(Reply::no_content()),
         "sys/rekey/verify" if method == "GET" => core.rekey_verification_status()?,
         "sys/rekey/verify" if method == "DELETE" => core.restart_rekey_verification()?,
         "sys/rekey/verify" if write => {
-            let (nonce, share) = key_and_nonce(body)?;
+            let (nonce, share) = rekey_key(body)?;
             core.verify_rekey(&nonce, share).await?
         }
         "sys/generate-root/attempt" if method == "GET" => core.generate_root_status()?,
@@ -71,13 +76,22 @@ async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Res
             core.start_generate_root(fields.string("otp")?.filter(|otp| !otp.is_empty()))?
         }
         "sys/generate-root/attempt" if method == "DELETE" => {
+            core.unsealed("Vault is sealed")?;
             core.cancel_generate_root();
             return Ok(Reply::no_content());
         }
-        "sys/generate-root/update" if write => {
+        "sys/generate-root/update" => {
             let (nonce, share) = key_and_nonce(body)?;
             core.update_generate_root(&nonce, share).await?
         }
+        "sys/rekey-recovery-key/update" => {
+            rekey_key(body)?;
+            return Err(Error::coded(
+                500,
+                "failed to fetch existing recovery config: recovery not supported",
+            ));
+        }
+        _ if RECOVERY.contains(&path) => return Err(Error::bad_request("recovery rekeying not supported")),
         _ => return Err(Error::coded(405, "")),
     };
     Ok(Reply::json(200, &body))
@@ -87,12 +101,14 @@ async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Res
 fn rekey_request(body: &Bytes) -> Result<(InitRequest, bool), Error> {
     let data = parse_body(body)?;
     let fields = Fields::new(&data);
-    if fields.bool("backup")?.unwrap_or_default() {
-        return Err(Error::bad_request("\"backup\" is not supported by this server"));
-    }
     let verify = fields.bool("require_verification")?.unwrap_or_default();
     if is_given(fields, "pgp_keys") {
         return Err(Error::bad_request("\"pgp_keys\" is not supported by this server"));
+    }
+    if fields.bool("backup")?.unwrap_or_default() {
+        return Err(Error::bad_request(
+            "cannot request a backup of the new keys without providing PGP keys for encryption",
+        ));
     }
     let shares = fields.int("secret_shares")?.unwrap_or_default();
     let threshold = fields.int("secret_threshold")?.unwrap_or_default();
@@ -103,6 +119,14 @@ fn rekey_request(body: &Bytes) -> Result<(InitRequest, bool), Error> {
         Error::coded(500, error.to_string().replace("invalid seal", "invalid rekey seal"))
     })?;
     Ok((request, verify))
+}
+
+/// The same for a rekey, of whose keys Vault says only what is wrong.
+fn rekey_key(body: &Bytes) -> Result<(String, Share), Error> {
+    key_and_nonce(body).map_err(|error| {
+        let text = error.to_string();
+        text.strip_prefix("invalid key: ").map_or(error, Error::bad_request)
+    })
 }
 
 fn key_and_nonce(body: &Bytes) -> Result<(String, Share), Error> {

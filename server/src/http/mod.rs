@@ -133,10 +133,13 @@ where
             return result.unwrap_or_else(|error| Reply::error(&error));
         }
     }
-    let request = match parse::request(&parts, &body) {
+    let mut request = match parse::request(&parts, &body) {
         Ok(request) => request,
         Err(error) => return Reply::error(&error),
     };
+    if let Some(active) = core.active() {
+        request.audited_headers = active.audited_headers().of(|name| parse::values(parts.headers, name));
+    }
     let (operation, id) = (request.operation, request.id.clone());
     let outcome = flow::handle(core, request).await;
     match outcome.result {

@@ -19,6 +19,9 @@ pub const X_VAULT_REQUEST: HeaderName = HeaderName::from_static("x-vault-request
 const X_VAULT_TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const X_VAULT_WRAP_TTL: HeaderName = HeaderName::from_static("x-vault-wrap-ttl");
 
+/// Levels of objects and lists in a body. serde_json reads 127: what is kept of a body or wrapped lies a few deeper.
+const MAX_DEPTH: usize = 100;
+
 /// Headers that reach a backend.
 static KEPT: [HeaderName; 4] = [
     USER_AGENT,
@@ -179,6 +182,11 @@ fn other_headers(headers: &HeaderMap) -> Headers {
     Headers(kept.collect())
 }
 
+/// All values of a header.
+pub fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
+    headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+}
+
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
@@ -205,9 +213,25 @@ pub fn json_object(body: &[u8]) -> Result<Object, Error> {
         return Ok(Object::new());
     }
     // What follows the first value is ignored, as in Vault.
-    Option::<Object>::deserialize(&mut serde_json::Deserializer::from_slice(body))
+    let object = Option::<Object>::deserialize(&mut serde_json::Deserializer::from_slice(body))
         .map(Option::unwrap_or_default)
-        .map_err(|_| Error::bad_request("error parsing JSON"))
+        .map_err(|_| Error::bad_request("error parsing JSON"))?;
+    if body.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() > MAX_DEPTH
+        && object.values().any(|value| is_deeper(value, MAX_DEPTH - 1))
+    {
+        return Err(Error::bad_request(format!("error parsing JSON: nested deeper than {MAX_DEPTH} levels")));
+    }
+    Ok(object)
+}
+
+/// Whether a value has more levels of objects and lists than this.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let deeper = |value| is_deeper(value, levels - 1);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(deeper),
+        Value::Object(map) => levels == 0 || map.values().any(deeper),
+        _ => false,
+    }
 }
 
 fn take_flag(query: &mut Object, name: &str) -> Result<bool, Error> {
@@ -271,6 +295,19 @@ mod tests {
     use hyper::header::HeaderValue;
     use proptest::prelude::*;
     use serde_json::json;
+
+    #[test]
+    fn bodies_are_nested_so_deep_only() {
+        let nested =
+            |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        assert!(json_object(nested(MAX_DEPTH).as_bytes()).is_ok());
+        for levels in [MAX_DEPTH + 1, 126, 127, 128, 1000] {
+            let error = json_object(nested(levels).as_bytes()).unwrap_err();
+            assert_eq!(error.status(), 400, "{levels}");
+        }
+        let flat = format!("{{\"a\":[{}1]}}", "[],{},".repeat(500));
+        assert!(json_object(flat.as_bytes()).is_ok());
+    }
 
     fn parse(
         method: &str,

@@ -21,7 +21,7 @@ pub use fields::Fields;
 pub(crate) use fields::go_type;
 pub use lease::{LeaseOptions, Renewal, Secret, SecretLease};
 pub use operation::Operation;
-pub use request::{Headers, Request};
+pub use request::{AuditedHeader, Headers, Request};
 pub use response::{Alias, Auth, Deferred, JsonText, RawBody, Response, WrapInfo};
 pub use storage::{PartOfBatch, Storage, StorageError, View, Write};
 pub use system::{Entity, Lockout, System};

@@ -18,6 +18,17 @@ impl Headers {
     }
 }
 
+/// A header that audit devices record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditedHeader {
+    /// Name, in lower case.
+    pub name: String,
+    /// Its values.
+    pub values: Vec<String>,
+    /// Record their hashes only.
+    pub hmac: bool,
+}
+
 /// One request. Its `Debug` shows no data and no token.
 #[derive(Clone, Default)]
 pub struct Request {
@@ -47,6 +58,8 @@ pub struct Request {
     pub wrap_ttl: Option<Duration>,
     /// Headers.
     pub headers: Headers,
+    /// Headers for the audit devices.
+    pub audited_headers: Vec<AuditedHeader>,
 }
 
 impl Request {

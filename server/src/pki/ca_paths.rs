@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::authority::{Authority, common_params, make_ca, sign_error};
 use super::certificate::{CertificateInfo, certificate_pem, pem_text};
+use super::issue::refuse_unsupported;
 use super::key::{KeyKind, PrivateKey};
 use super::output::{Format, add_private_key};
 use super::subject::{Csr, Subject, distinguished_name};
@@ -28,6 +29,7 @@ impl Pki {
     pub(super) async fn generate_root(&self, call: &Call<'_, Endpoint>) -> Answer {
         let fields = call.fields();
         let (exported, format) = (is_exported(call)?, Format::from_fields(fields)?);
+        refuse_unsupported(fields, &["other_sans"])?;
         let subject = Subject::from_fields(fields)?;
         let name = distinguished_name(&subject.common_name, |list| names(fields, list))?;
         let limits = Limits { not_before: not_before(fields)?, ..Limits::default() };
@@ -78,6 +80,8 @@ impl Pki {
     pub(super) async fn generate_intermediate(&self, call: &Call<'_, Endpoint>) -> Answer {
         let fields = call.fields();
         let (exported, format) = (is_exported(call)?, Format::from_fields(fields)?);
+        refuse_unsupported(fields, &["other_sans"])?;
+        refuse_unsupported(fields, &["other_sans"])?;
         let subject = Subject::from_fields(fields)?;
         let name = distinguished_name(&subject.common_name, |list| names(fields, list))?;
         validity(&*self.system, fields, &Limits::default())?;
@@ -181,6 +185,7 @@ impl Pki {
     pub(super) async fn sign_intermediate(&self, call: &Call<'_, Endpoint>) -> Answer {
         let fields = call.fields();
         let format = Format::from_fields(fields)?;
+        refuse_unsupported(fields, &["other_sans"])?;
         let csr = Csr::from_fields(fields)?;
         let authority = self.require_authority()?;
         let use_csr = fields.bool("use_csr_values")?.unwrap_or(false);

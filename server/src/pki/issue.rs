@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::authority::common_params;
 use super::ca_paths::{joined, set_names};
+use super::certificate::CertificateInfo;
 use super::key::{KeyKind, PrivateKey};
 use super::names::{glob, is_allowed};
 use super::output::{Format, add_private_key};
@@ -14,10 +15,31 @@ use super::subject::{Csr, Subject, distinguished_name};
 use super::validity::{Limits, validity};
 use super::{Answer, Endpoint, Pki};
 use crate::framework::Call;
-use crate::logical::{Error, LeaseOptions, Object, Response, Secret};
+use crate::logical::{Error, Fields, LeaseOptions, Object, Response, Secret};
 
-/// Parameters refused rather than ignored.
-const UNSUPPORTED: &[&str] = &["other_sans", "serial_number", "user_ids"];
+/// Refuses parameters rather than ignoring them.
+pub(super) fn refuse_unsupported(fields: Fields<'_>, names: &[&str]) -> Result<(), Error> {
+    for name in names {
+        if !fields.comma_strings(name)?.unwrap_or_default().is_empty() {
+            return Err(Error::bad_request(format!("{name} is not supported by this server")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be read, which comes before what is asked of the role.
+fn check_types(fields: Fields<'_>) -> Result<(), Error> {
+    for name in ["alt_names", "common_name", "csr", "format", "not_after", "private_key_format"] {
+        fields.string(name)?;
+    }
+    for name in ["exclude_cn_from_sans", "remove_roots_from_chain"] {
+        fields.bool(name)?;
+    }
+    for name in ["ip_sans", "uri_sans"] {
+        fields.comma_strings(name)?;
+    }
+    fields.duration("ttl").map(drop)
+}
 
 impl Pki {
     /// `issue/<role>`: a new key and its certificate.
@@ -102,7 +124,11 @@ impl Pki {
         let info = self.store_unless(role.flag("no_store"), &der).await?;
 
         let mut data = Object::new();
-        let chain = authority.chain()?;
+        let mut chain = authority.chain()?;
+        data.insert("issuing_ca".to_owned(), json!(chain.first().map(|der| format.certificate(der))));
+        if fields.bool("remove_roots_from_chain")?.unwrap_or(false) {
+            chain.retain(|der| !CertificateInfo::parse(der).is_ok_and(|info| info.is_self_issued));
+        }
         let bundle = if format == Format::PemBundle {
             let all: Vec<Vec<u8>> = std::iter::once(der.clone()).chain(chain.clone()).collect();
             joined(&all)
@@ -111,8 +137,9 @@ impl Pki {
         };
         let chain: Vec<String> = chain.iter().map(|der| format.certificate(der)).collect();
         data.insert("certificate".to_owned(), json!(bundle));
-        data.insert("issuing_ca".to_owned(), json!(chain.first()));
-        data.insert("ca_chain".to_owned(), json!(chain));
+        if !chain.is_empty() {
+            data.insert("ca_chain".to_owned(), json!(chain));
+        }
         data.insert("expiration".to_owned(), json!(info.not_after.as_second()));
         data.insert("serial_number".to_owned(), json!(info.serial));
         if let Some(key) = key {
@@ -133,11 +160,8 @@ impl Pki {
     }
 
     fn require_role(&self, call: &Call<'_, Endpoint>) -> Result<Role, Error> {
-        for name in UNSUPPORTED {
-            if !call.fields().comma_strings(name)?.unwrap_or_default().is_empty() {
-                return Err(Error::bad_request(format!("{name} is not supported by this server")));
-            }
-        }
+        check_types(call.fields())?;
+        refuse_unsupported(call.fields(), &["other_sans", "serial_number", "user_ids"])?;
         self.role_named(call.path_field("role"))
     }
 

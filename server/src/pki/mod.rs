@@ -199,7 +199,13 @@ impl Pki {
             self.view.put_json("config/crl", &settings).await?;
             self.rebuild_crl().await?;
         }
-        Ok(Some(Response::json(settings.describe())))
+        let mut response = Response::json(settings.describe());
+        if call.fields().bool("ocsp_disable")? == Some(false) {
+            response
+                .warnings
+                .push("this server answers no OCSP requests, whatever ocsp_disable says".to_owned());
+        }
+        Ok(Some(response))
     }
 }
 
@@ -245,16 +251,29 @@ fn routes() -> Vec<Route<Endpoint>> {
         "key_type",
         "max_path_length",
         "not_before_duration",
+        "other_sans",
         "permitted_dns_domains",
         "signature_bits",
     ];
-    const ISSUE: &[&str] = &["other_sans", "serial_number", "user_ids"];
+    const ISSUE: &[&str] = &["other_sans", "remove_roots_from_chain", "serial_number", "user_ids"];
     const URLS: &[&str] =
         &["crl_distribution_points", "enable_templating", "issuing_certificates", "ocsp_servers"];
-    const CRL: &[&str] =
-        &["auto_rebuild", "cross_cluster_revocation", "disable", "enable_delta", "expiry", "unified_crl"];
+    const CRL: &[&str] = &[
+        "auto_rebuild",
+        "auto_rebuild_grace_period",
+        "cross_cluster_revocation",
+        "delta_rebuild_interval",
+        "disable",
+        "enable_delta",
+        "expiry",
+        "ocsp_disable",
+        "ocsp_expiry",
+        "unified_crl",
+    ];
     const TIDY: &[&str] = &["safety_buffer", "tidy_cert_store", "tidy_revoked_certs"];
-    const VERBATIM: &[&str] = &["csr", "ext_key_usage", "key_usage", "signature_bits"];
+    const VERBATIM: &[&str] =
+        &["csr", "ext_key_usage", "key_usage", "remove_roots_from_chain", "signature_bits"];
+    const ISSUERS: &[&str] = &["default", "default_follows_latest_issuer"];
     let generate: &[&[&str]] = &[SUBJECT_PARAMETERS, NAME_PARAMETERS, LIFE, FORMAT, GENERATE];
     let sign_intermediate: &[&[&str]] =
         &[SUBJECT_PARAMETERS, NAME_PARAMETERS, LIFE, FORMAT, GENERATE, &["csr", "use_csr_values"]];
@@ -275,7 +294,7 @@ fn routes() -> Vec<Route<Endpoint>> {
         route("config/ca", WRITE, &[&["pem_bundle"]], Endpoint::ConfigCa),
         route("config/urls", READ_WRITE, &[URLS], Endpoint::ConfigUrls),
         route("config/crl", READ_WRITE, &[CRL], Endpoint::ConfigCrl),
-        route("config/issuers", READ, &[], Endpoint::ConfigIssuers),
+        route("config/issuers", READ_WRITE, &[ISSUERS], Endpoint::ConfigIssuers),
         route("ca", READ, &[], Endpoint::Ca),
         route("ca/pem", READ, &[], Endpoint::Ca),
         route("ca_chain", READ, &[], Endpoint::Ca),
@@ -313,7 +332,7 @@ impl Backend for Pki {
             Endpoint::Certificates => self.list_certificates("cert/")?,
             Endpoint::ConfigCa => self.set_ca(&call).await?,
             Endpoint::ConfigCrl => self.config_crl(&call).await?,
-            Endpoint::ConfigIssuers => self.read_issuers_config()?,
+            Endpoint::ConfigIssuers => self.issuers_config(&call).await?,
             Endpoint::ConfigUrls => self.config_urls(&call).await?,
             Endpoint::Crl => self.read_crl(&request.path).await?,
             Endpoint::GenerateIntermediate => self.generate_intermediate(&call).await?,
@@ -331,7 +350,8 @@ impl Backend for Pki {
             Endpoint::Sign => self.sign(&call).await?,
             Endpoint::SignIntermediate => self.sign_intermediate(&call).await?,
             Endpoint::SignVerbatim => self.sign_verbatim(&call).await?,
-            Endpoint::Tidy => self.tidy(&call).await?,
+            // Vault does not get as far as to warn of parameters it ignored.
+            Endpoint::Tidy => return self.tidy(&call).await,
         };
         Ok(call.finish(response))
     }

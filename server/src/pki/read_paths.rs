@@ -1,12 +1,12 @@
 //! Reading the authority, its chain, certificates and the revocation list.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::ca_paths::joined;
 use super::certificate::{certificate_pem, pem_text};
 use super::{Answer, Endpoint, Pki};
 use crate::framework::Call;
-use crate::logical::{Error, RawBody, Response};
+use crate::logical::{Error, Operation, RawBody, Response};
 
 const CERTIFICATE: &str = "application/pkix-cert";
 const CHAIN: &str = "application/pem-certificate-chain";
@@ -149,12 +149,32 @@ impl Pki {
         }))
     }
 
-    /// `config/issuers`.
-    pub(super) fn read_issuers_config(&self) -> Answer {
-        let id = self.authority()?.map(|authority| authority.issuer_id);
+    /// `config/issuers`: the default is the one there is.
+    pub(super) async fn issuers_config(&self, call: &Call<'_, Endpoint>) -> Answer {
+        const FOLLOWS: &str = "config/issuers/default_follows_latest_issuer";
+        let _changes = self.changes.lock().await;
+        let authority = self.authority()?;
+        let mut follows = self.view.get_json(FOLLOWS)?.unwrap_or(false);
+        if call.operation() != Operation::Read {
+            let wanted = call.fields().string("default")?.unwrap_or_default();
+            if wanted.is_empty() || wanted == "default" {
+                return Err(Error::bad_request(
+                    "Invalid issuer specification; must be non-empty and can't be 'default'.",
+                ));
+            }
+            if !authority.as_ref().is_some_and(|it| it.issuer_id == wanted || it.issuer_name == wanted) {
+                return Err(Error::bad_request(format!(
+                    "Error resolving issuer reference: unable to find PKI issuer for reference: {wanted}"
+                )));
+            }
+            if let Some(given) = call.fields().bool("default_follows_latest_issuer")? {
+                follows = given;
+                self.view.put_json(FOLLOWS, &follows).await?;
+            }
+        }
         Ok(Some(Response::json(json!({
-            "default": id.map_or(Value::String(String::new()), Value::String),
-            "default_follows_latest_issuer": false,
+            "default": authority.map(|it| it.issuer_id).unwrap_or_default(),
+            "default_follows_latest_issuer": follows,
         }))))
     }
 }

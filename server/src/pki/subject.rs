@@ -33,6 +33,20 @@ pub(super) struct Subject {
     pub uris: Vec<String>,
 }
 
+/// Whether Go reads this as a URI.
+fn is_uri(text: &str) -> bool {
+    let first = text.split(['/', '?', '#']).next().unwrap_or_default();
+    let scheme = first.split_once(':').map(|(scheme, _)| scheme);
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    let mut escapes = text.split('%').skip(1).map(|rest| rest.as_bytes().get(..2));
+    scheme.is_none_or(is_scheme)
+        && !text.chars().any(char::is_control)
+        && escapes.all(|digits| digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
+}
+
 impl Subject {
     /// The names a request sends.
     ///
@@ -41,8 +55,10 @@ impl Subject {
     pub fn from_fields(fields: Fields<'_>) -> Result<Self, Error> {
         let mut subject =
             Self { common_name: fields.string("common_name")?.unwrap_or_default(), ..Self::default() };
-        for name in fields.comma_strings("alt_names")?.unwrap_or_default() {
-            subject.add_name(name);
+        // Unlike the other names these are one text.
+        let names = fields.string("alt_names")?.unwrap_or_default();
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            subject.add_name(name.to_owned());
         }
         for text in fields.comma_strings("ip_sans")?.unwrap_or_default() {
             let address = text
@@ -51,6 +67,11 @@ impl Subject {
             subject.ips.push(address);
         }
         subject.uris = fields.comma_strings("uri_sans")?.unwrap_or_default();
+        if let Some(uri) = subject.uris.iter().find(|uri| !is_uri(uri)) {
+            return Err(Error::bad_request(format!(
+                "the provided URI Subject Alternative Name {uri:?} is not a valid URI"
+            )));
+        }
         if !fields.bool("exclude_cn_from_sans")?.unwrap_or(false) {
             subject.add_common_name();
         }

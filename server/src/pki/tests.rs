@@ -410,3 +410,63 @@ async fn tidy_removes_what_expired() {
     let idle = bench.post("tidy", json!({})).await.unwrap().unwrap();
     assert!(idle.warnings[0].starts_with("Manual tidy requested but no tidy operations"), "{idle:?}");
 }
+
+#[tokio::test]
+async fn the_one_issuer_is_the_default() {
+    let bench = Bench::new();
+    let named = json!({"common_name": "R", "key_type": "ec", "issuer_name": "mine"});
+    let id = bench.ok("root/generate/internal", named).await["issuer_id"].clone();
+    for (body, words) in [
+        (json!({}), "Invalid issuer specification"),
+        (json!({"default": "default"}), "Invalid issuer specification"),
+        (json!({"default": "other"}), "unable to find PKI issuer for reference: other"),
+    ] {
+        let (status, error) = bench.refused("config/issuers", body).await;
+        assert!(status == 400 && error.contains(words), "{error}");
+    }
+    let body = json!({"default": "mine", "default_follows_latest_issuer": true});
+    let shown = bench.ok("config/issuers", body).await;
+    assert_eq!(shown, bench.ok("config/issuers", json!({"default": id})).await);
+    assert_eq!(json!(shown), json!({"default": id, "default_follows_latest_issuer": true}));
+}
+
+#[tokio::test]
+async fn roots_are_left_out_of_a_chain_on_request() {
+    let bench = Bench::with_root(json!({})).await;
+    let whole = bench.ok("issue/web", json!({"common_name": "a.example.com"})).await;
+    assert_eq!(whole["ca_chain"].as_array().unwrap().len(), 1);
+    let body =
+        json!({"common_name": "a.example.com", "remove_roots_from_chain": true, "format": "pem_bundle"});
+    let bare = bench.ok("issue/web", body).await;
+    assert_eq!((bare.get("ca_chain"), &bare["issuing_ca"]), (None, &whole["issuing_ca"]));
+    assert_eq!(text(&bare, "certificate").matches("BEGIN CERTIFICATE").count(), 1);
+}
+
+#[tokio::test]
+async fn what_a_request_says_is_read_before_its_role() {
+    let bench = Bench::new();
+    for (body, words) in [
+        (json!({"common_name": ["x"]}), "common_name"),
+        (json!({"alt_names": ["a", "b"]}), "unconvertible type '[]interface {}'"),
+        (json!({"ttl": "x"}), "time: invalid duration"),
+        (json!({"common_name": "x"}), "unknown role: none"),
+    ] {
+        let (status, error) = bench.refused("issue/none", body).await;
+        assert!(status == 400 && error.contains(words), "{error}");
+    }
+    for (body, words) in [
+        (json!({"uri_sans": "::bad"}), "\"::bad\" is not a valid URI"),
+        (json!({"uri_sans": "urn:x,%zz"}), "\"%zz\" is not a valid URI"),
+        (json!({"other_sans": "1.2.3;UTF8:x"}), "other_sans is not supported"),
+    ] {
+        let (status, error) = bench.refused("root/generate/internal", body).await;
+        assert!(status == 400 && error.contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_tidy_warns_of_nothing_else() {
+    let started =
+        Bench::new().post("tidy", json!({"tidy_cert_store": true, "nope": 1})).await.unwrap().unwrap();
+    assert_eq!(started.warnings.len(), 1, "{:?}", started.warnings);
+}

@@ -1,5 +1,6 @@
 //! URLs that go into certificates, and how long revocation lists are valid.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -108,11 +109,27 @@ pub(super) struct CrlSettings {
     expiry_text: String,
     /// Whether the list is empty whatever was revoked.
     pub disable: bool,
+    /// `ocsp_disable`, which has no effect here.
+    #[serde(default)]
+    ocsp_disable: Option<bool>,
+    /// Durations that have no effect here, as they were sent.
+    #[serde(default)]
+    others: BTreeMap<String, String>,
 }
+
+/// Durations of what this server does not do, with their defaults.
+const OTHER_DURATIONS: [(&str, &str); 3] =
+    [("auto_rebuild_grace_period", "12h"), ("delta_rebuild_interval", "15m"), ("ocsp_expiry", "12h")];
 
 impl Default for CrlSettings {
     fn default() -> Self {
-        Self { expiry: Duration::from_hours(72), expiry_text: "72h".to_owned(), disable: false }
+        Self {
+            expiry: Duration::from_hours(72),
+            expiry_text: "72h".to_owned(),
+            disable: false,
+            ocsp_disable: None,
+            others: BTreeMap::new(),
+        }
     }
 }
 
@@ -136,21 +153,30 @@ impl CrlSettings {
         if let Some(disable) = fields.bool("disable")? {
             self.disable = disable;
         }
+        self.ocsp_disable = fields.bool("ocsp_disable")?.or(self.ocsp_disable);
+        for (name, _) in OTHER_DURATIONS {
+            let unreadable =
+                |error| Error::bad_request(format!("given {name} could not be decoded: {error}"));
+            if fields.text_duration(name).map_err(unreadable)?.is_some() {
+                self.others.insert(name.to_owned(), fields.string(name)?.unwrap_or_default());
+            }
+        }
         Ok(())
     }
 
     /// What a read answers.
     pub fn describe(&self) -> Value {
-        json!({
+        let mut shown = json!({
             "auto_rebuild": false,
-            "auto_rebuild_grace_period": "12h",
-            "delta_rebuild_interval": "15m",
             "disable": self.disable,
             "enable_delta": false,
             "expiry": if self.expiry_text.is_empty() { duration::format_short(self.expiry) } else { self.expiry_text.clone() },
-            "ocsp_disable": true,
-            "ocsp_expiry": "12h",
-        })
+            "ocsp_disable": self.ocsp_disable.unwrap_or(true),
+        });
+        for (name, default) in OTHER_DURATIONS {
+            shown[name] = json!(self.others.get(name).map_or(default, String::as_str));
+        }
+        shown
     }
 }
 
@@ -181,6 +207,15 @@ mod tests {
         update(json!({"expiry": "1h", "disable": true})).unwrap();
         assert!(update(json!({"expiry": 0})).is_err());
         assert!(update(json!({"enable_delta": true})).is_err());
+        update(json!({"ocsp_expiry": "2h", "ocsp_disable": false})).unwrap();
+        let error = update(json!({"delta_rebuild_interval": "x"})).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "given delta_rebuild_interval could not be decoded: time: invalid duration \"x\""
+        );
+        let shown = settings.describe();
+        assert_eq!((&shown["ocsp_expiry"], &shown["ocsp_disable"]), (&json!("2h"), &json!(false)));
+        assert_eq!(shown["auto_rebuild_grace_period"], "12h");
         assert_eq!(settings.expiry, Duration::from_hours(1));
     }
 }

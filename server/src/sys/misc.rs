@@ -11,7 +11,7 @@ use crate::core::lifecycle::barrier_error;
 use crate::core::mounts::{MountEntry, Table};
 use crate::framework::Call;
 use crate::help;
-use crate::logical::Operation::List;
+use crate::logical::Operation::{List, Read};
 use crate::logical::{Error, Object, Response};
 
 /// Database plugins that are built in.
@@ -33,6 +33,8 @@ pub async fn handle(
     call: &Call<'_, Endpoint>,
 ) -> Result<Option<Response>, Error> {
     match call.endpoint {
+        // Keys are backed up where they are encrypted to somebody, which they never are here.
+        Endpoint::KeyBackup if call.operation() == Read => Err(Error::bad_request("no backed-up keys found")),
         Endpoint::KeyStatus => key_status(core).map(Some),
         Endpoint::Rotate => {
             core.barrier.rotate().await.map_err(barrier_error)?;
@@ -58,7 +60,7 @@ pub async fn handle(
         }
         Endpoint::PluginCatalog | Endpoint::PluginCatalogType | Endpoint::Plugin => plugins(core, call),
         Endpoint::InFlight => Ok(Some(Response::json(json!({})))),
-        // Without high availability there is nobody to hand over to.
+        // There is no backup to remove, and without high availability nobody to hand over to.
         _ => Ok(None),
     }
 }
@@ -74,15 +76,16 @@ fn key_status(core: &Core) -> Result<Response, Error> {
     Ok(response)
 }
 
-/// Who asks, for paths that also answer without a token.
+/// Who asks, for paths that also answer without a token, but not with a wrong one.
 fn acl_of_caller(
     active: &Active,
     call: &Call<'_, Endpoint>,
 ) -> Result<Option<Arc<crate::policy::Acl>>, Error> {
     let token = call.request.client_token.as_str();
-    let Some(token) = active.lookup_token(token)?.filter(|_| !token.is_empty()) else {
+    if token.is_empty() {
         return Ok(None);
-    };
+    }
+    let token = active.lookup_token(token)?.ok_or(Error::InvalidToken)?;
     let entity = match token.entry.entity_id.as_str() {
         "" => None,
         id => active.identity.get(id)?,

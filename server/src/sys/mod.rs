@@ -1,6 +1,7 @@
 //! `sys/`: the endpoints of the server itself that need it unsealed.
 
 pub mod audit;
+pub mod audited_headers;
 mod capabilities;
 pub mod cors;
 pub mod host;
@@ -34,6 +35,10 @@ pub async fn handle(
     active: &Arc<Active>,
     request: &Request,
 ) -> Result<Option<Response>, Error> {
+    // Vault's patterns want the path of a mount there.
+    if matches!(request.path.as_str(), "mounts/" | "auth/") {
+        return Err(Error::UnsupportedPath);
+    }
     let call = table::ROUTER.resolve(request)?;
     let response = answer(core, active, &call).await?;
     Ok(call.finish(response))
@@ -69,6 +74,7 @@ async fn answer(
         Endpoint::AuditDevices => Ok(Some(audit::list(active)?)),
         Endpoint::AuditDevice => audit::device(active, call).await,
         Endpoint::AuditHash => audit::hash(active, call),
+        Endpoint::AuditedHeaders | Endpoint::AuditedHeader => audited_headers::handle(active, call).await,
         Endpoint::WrapData => wrapping::wrap_data(call.request).map(Some),
         Endpoint::Rewrap => wrapping::rewrap(active, call.request).await.map(Some),
         Endpoint::Seal => {
@@ -91,7 +97,8 @@ async fn answer(
         | Endpoint::RaftAutopilot
         | Endpoint::RaftSnapshot
         | Endpoint::RaftPeers => raft::handle(core, active, call).await,
-        Endpoint::KeyStatus
+        Endpoint::KeyBackup
+        | Endpoint::KeyStatus
         | Endpoint::Rotate
         | Endpoint::UiMounts
         | Endpoint::UiMount

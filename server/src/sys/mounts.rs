@@ -78,6 +78,7 @@ fn new_entry(
     fields: Fields<'_>,
     longest: std::time::Duration,
 ) -> Result<MountEntry, Error> {
+    let config = new_config(table, &fields.object("config")?.unwrap_or_default(), longest)?;
     let mut kind = fields.string("type")?.unwrap_or_default().to_lowercase();
     if kind.is_empty() || kind == "plugin" {
         kind = fields.string("plugin_name")?.unwrap_or_default();
@@ -86,7 +87,7 @@ fn new_entry(
         return Err(Error::bad_request("backend type must be specified as a string"));
     }
     table.check_kind(&kind)?;
-    let mut options = text_options(fields.object("options")?.unwrap_or_default());
+    let mut options = options_of(fields)?.unwrap_or_default();
     match kind.as_str() {
         "kv-v2" => {
             "kv".clone_into(&mut kind);
@@ -104,25 +105,57 @@ fn new_entry(
     entry.local = fields.bool("local")?.unwrap_or_default();
     entry.seal_wrap = fields.bool("seal_wrap")?.unwrap_or_default();
     entry.external_entropy_access = fields.bool("external_entropy_access")?.unwrap_or_default();
-    if let Some(config) = fields.object("config")? {
-        update_config(&mut entry.config, table, named_ttls(Fields::new(&config))?)?;
-    }
+    entry.config = config;
     if table == Table::Secret && path.starts_with("auth/") {
         return Err(Error::bad_request(format!("cannot mount {path:?}")));
     }
-    check_ttls(&entry.config, longest)?;
     Ok(entry)
 }
 
 /// Options are strings, whatever they were sent as.
-fn text_options(options: Object) -> Object {
-    options
-        .into_iter()
-        .map(|(key, value)| match value {
-            Value::String(_) => (key, value),
-            other => (key, Value::String(other.to_string())),
-        })
-        .collect()
+fn options_of(fields: Fields<'_>) -> Result<Option<Object>, Error> {
+    let options = fields.string_map("options")?;
+    Ok(options.map(|options| options.into_iter().map(|(name, value)| (name, Value::String(value))).collect()))
+}
+
+/// The settings a mount begins with. Its lockout is a matter of tuning, as in Vault.
+fn new_config(table: Table, given: &Object, longest: std::time::Duration) -> Result<MountConfig, Error> {
+    check_types(table, given)?;
+    let fields = named_ttls(Fields::new(given))?;
+    let mut config = MountConfig {
+        force_no_cache: fields.bool("force_no_cache")?.unwrap_or_default(),
+        ..MountConfig::default()
+    };
+    update_config(&mut config, table, fields)?;
+    check_ttls(&config, longest)?;
+    Ok(config)
+}
+
+/// In the settings of a new mount Vault converts nothing, and does not say what it refuses.
+fn check_types(table: Table, config: &Object) -> Result<(), Error> {
+    let fits = |(name, value): (&String, &Value)| match name.as_str() {
+        "default_lease_ttl" | "max_lease_ttl" | "listing_visibility" | "token_type" => is_text(value),
+        "force_no_cache" => value.is_boolean(),
+        "audit_non_hmac_request_keys"
+        | "audit_non_hmac_response_keys"
+        | "passthrough_request_headers"
+        | "allowed_response_headers" => {
+            value.is_string() || value.as_array().is_some_and(|items| items.iter().all(is_text))
+        }
+        _ => true,
+    };
+    if config.iter().filter(|(_, value)| !value.is_null()).all(fits) {
+        return Ok(());
+    }
+    Err(Error::bad_request(match table {
+        Table::Secret => "unable to convert given mount config information",
+        Table::Auth => "unable to convert given auth config information",
+    }))
+}
+
+/// What Go's decoder puts into a string.
+fn is_text(value: &Value) -> bool {
+    value.is_string() || value.is_number()
 }
 
 /// A new mount's TTLs are told by name, unlike those of tuning.
@@ -158,16 +191,13 @@ fn update_config(config: &mut MountConfig, table: Table, fields: Fields<'_>) -> 
             *target = list;
         }
     }
-    if let Some(flag) = fields.bool("force_no_cache")? {
-        config.force_no_cache = flag;
-    }
     if let Some(visibility) = fields.string("listing_visibility")? {
         if !["", "unauth", "hidden"].contains(&visibility.as_str()) {
             return Err(Error::bad_request(format!("invalid listing_visibility {visibility}")));
         }
         config.listing_visibility = visibility;
     }
-    if let Some(kind) = fields.string("token_type")? {
+    if let Some(kind) = fields.string("token_type")?.filter(|_| table == Table::Auth) {
         match kind.as_str() {
             "" | "default-service" | "service" => config.token_type = kind,
             "batch" | "default-batch" => {
@@ -176,28 +206,45 @@ fn update_config(config: &mut MountConfig, table: Table, fields: Fields<'_>) -> 
             _ => return Err(Error::bad_request("invalid value for 'token_type'")),
         }
     }
-    if let Some(lockout) = fields.object("user_lockout_config")? {
-        if table == Table::Secret {
-            return Err(Error::bad_request(
-                "tuning of user lockout configuration is only allowed for auth mounts",
-            ));
-        }
-        update_lockout(config.lockout.get_or_insert_default(), Fields::new(&lockout))?;
-    }
     Ok(())
 }
 
+fn tune_lockout(entry: &mut MountEntry, given: &Object) -> Result<(), Error> {
+    let fits = |(name, value): (&String, &Value)| match name.as_str() {
+        "lockout_disable" => value.is_boolean(),
+        "lockout_threshold" | "lockout_duration" | "lockout_counter_reset_duration" => is_text(value),
+        _ => true,
+    };
+    if !given.iter().filter(|(_, value)| !value.is_null()).all(fits) {
+        return Err(Error::bad_request("unable to convert given user lockout config information"));
+    }
+    if !["approle", "ldap", "userpass"].contains(&entry.kind.as_str()) {
+        return Err(Error::bad_request(format!(
+            "tuning of user lockout configuration for auth type {:?} not allowed",
+            entry.kind
+        )));
+    }
+    update_lockout(entry.config.lockout.get_or_insert_default(), Fields::new(given))
+}
+
 fn update_lockout(lockout: &mut LockoutConfig, fields: Fields<'_>) -> Result<(), Error> {
-    if let Some(threshold) = fields.int("lockout_threshold")? {
-        let threshold = u64::try_from(threshold)
-            .map_err(|_| Error::bad_request("lockout_threshold must not be negative"))?;
+    if let Some(text) = fields.string("lockout_threshold")?.filter(|text| !text.is_empty()) {
+        let threshold: u64 = text.parse().map_err(|_| {
+            Error::internal(format!(
+                "unable to parse user lockout threshold: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        })?;
         lockout.threshold = Some(threshold).filter(|n| *n > 0);
     }
-    if let Some(duration) = fields.duration("lockout_duration")? {
-        lockout.duration = Some(duration).filter(|d| !d.is_zero());
-    }
-    if let Some(duration) = fields.duration("lockout_counter_reset_duration")? {
-        lockout.counter_reset = Some(duration).filter(|d| !d.is_zero());
+    for (name, target) in [
+        ("lockout_duration", &mut lockout.duration),
+        ("lockout_counter_reset_duration", &mut lockout.counter_reset),
+    ] {
+        match fields.string(name)?.unwrap_or_default().as_str() {
+            "" => {}
+            "system" => *target = None,
+            _ => *target = fields.text_duration(name)?.filter(|duration| !duration.is_zero()),
+        }
     }
     if let Some(disabled) = fields.bool("lockout_disable")? {
         lockout.disabled = Some(disabled);
@@ -284,11 +331,14 @@ fn apply_tuning(
         )));
     }
     check_ttls(&entry.config, longest)?;
+    if let Some(lockout) = fields.object("user_lockout_config")?.filter(|given| !given.is_empty()) {
+        tune_lockout(entry, &lockout)?;
+    }
     if let Some(description) = fields.string("description")? {
         entry.description = description;
     }
-    if let Some(options) = fields.object("options")? {
-        tune_options(&mut entry.options, text_options(options))?;
+    if let Some(options) = options_of(fields)? {
+        tune_options(&mut entry.options, options)?;
     }
     Ok(())
 }

@@ -34,10 +34,13 @@ pub enum Endpoint {
     AuditDevices,
     AuditDevice,
     AuditHash,
+    AuditedHeaders,
+    AuditedHeader,
     WrapData,
     Rewrap,
     Seal,
     StepDown,
+    KeyBackup,
     KeyStatus,
     Rotate,
     UiMounts,
@@ -96,7 +99,6 @@ const TUNE: &[&str] = &[
     "token_type",
     "user_lockout_config",
     "plugin_version",
-    "force_no_cache",
 ];
 
 pub(super) static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
@@ -110,8 +112,8 @@ pub(super) static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
 
 fn mount_rows() -> Vec<Route<Endpoint>> {
     vec![
-        route("mounts/?", READ, &[&[]], Endpoint::Mounts),
-        route("auth/?", READ, &[&[]], Endpoint::AuthMounts),
+        route("mounts", READ, &[&[]], Endpoint::Mounts),
+        route("auth", READ, &[&[]], Endpoint::AuthMounts),
         route("remount", WRITE, &[&["from", "to"]], Endpoint::Remount),
         route("remount/status/{id+}", READ, &[&[]], Endpoint::RemountStatus),
         route("mounts/{path*}", CRUD, &[MOUNT, TUNE], Endpoint::Mount),
@@ -136,7 +138,7 @@ fn access_rows() -> Vec<Route<Endpoint>> {
             &[&["accessor", "path", "paths"]],
             Endpoint::CapabilitiesAccessor,
         ),
-        route("audit/?", READ, &[&[]], Endpoint::AuditDevices),
+        route("audit", READ, &[&[]], Endpoint::AuditDevices),
         route(
             "audit/{path+}",
             &[Update, Delete],
@@ -144,6 +146,8 @@ fn access_rows() -> Vec<Route<Endpoint>> {
             Endpoint::AuditDevice,
         ),
         route("audit-hash/{path+}", WRITE, &[&["input"]], Endpoint::AuditHash),
+        route("config/auditing/request-headers", READ, &[&[]], Endpoint::AuditedHeaders),
+        route("config/auditing/request-headers/{header+}", CRUD, &[&["hmac"]], Endpoint::AuditedHeader),
         open_route("wrapping/wrap", WRITE, Endpoint::WrapData),
         route("wrapping/rewrap", WRITE, &[&["token"]], Endpoint::Rewrap),
     ]
@@ -181,6 +185,8 @@ fn server_rows() -> Vec<Route<Endpoint>> {
         route("step-down", WRITE, &[&[]], Endpoint::StepDown),
         route("key-status", READ, &[&[]], Endpoint::KeyStatus),
         route("rotate", WRITE, &[&[]], Endpoint::Rotate),
+        route("rekey/backup", &[Read, Delete], &[&[]], Endpoint::KeyBackup),
+        route("rekey/recovery-key-backup", &[Read, Delete], &[&[]], Endpoint::KeyBackup),
         route("internal/ui/mounts", READ, &[&[]], Endpoint::UiMounts),
         route("internal/ui/mounts/{path*}", READ, &[&[]], Endpoint::UiMount),
         route("internal/specs/openapi", READ, &[&["context", "generic_mount_paths"]], Endpoint::OpenApi),

@@ -383,7 +383,8 @@ pub fn auth_of(token: &Arc<StoredToken>, renewable: bool) -> Auth {
         policies: entry.policies.clone(),
         token_policies: entry.policies.clone(),
         metadata: entry.meta.clone(),
-        num_uses: entry.num_uses,
+        // A token of an earlier version knows only what is left.
+        num_uses: token.lease.num_uses.max(entry.num_uses),
         period: entry.period,
         explicit_max_ttl: entry.explicit_max_ttl,
         client_token: entry.id.clone(),

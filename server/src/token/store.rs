@@ -34,6 +34,9 @@ pub struct TokenLease {
     /// Last renewal.
     #[serde(default)]
     pub renewed: Option<Timestamp>,
+    /// Uses the token was made with, which renewals go on telling; 0 is unlimited.
+    #[serde(default)]
+    pub num_uses: i64,
 }
 
 impl TokenLease {

@@ -66,3 +66,34 @@ async fn a_device_that_cannot_write_is_not_enabled() {
     assert_eq!(*lab.root.get("sys/audit").await.expect(200).data(), json!({}));
     lab.server.stop().await;
 }
+
+#[tokio::test]
+async fn chosen_headers_are_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let lab = lab().await;
+    let root = &lab.root;
+    root.post("sys/audit/file", json!({"type": "file", "options": {"file_path": path}})).await.expect(204);
+    let setting = |name: &str| format!("sys/config/auditing/request-headers/{name}");
+    root.post(&setting("X-Plain"), json!({})).await.expect(204);
+    root.post(&setting("X-Hidden"), json!({"hmac": true})).await.expect(204);
+    let send = async || {
+        let request = root.request("GET", "auth/token/lookup-self");
+        let request = request.header("X-Plain", "a").header("X-Plain", "b").header("X-Other", "c");
+        request.header("x-hidden", "s3cret-value").send().await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("s3cret-value"));
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        last["request"]["headers"].clone()
+    };
+    let recorded = send().await;
+    let hash = root.post("sys/audit-hash/file", json!({"input": "s3cret-value"})).await.expect(200);
+    assert_eq!(recorded, json!({"x-plain": ["a", "b"], "x-hidden": [hash.data()["hash"]]}));
+    root.delete(&setting("x-hidden")).await.expect(204);
+    assert_eq!(send().await, json!({"x-plain": ["a", "b"]}));
+    // They are stored.
+    root.post("sys/seal", json!({})).await.expect(204);
+    root.post("sys/unseal", json!({"key": lab.keys[0]})).await.expect(200);
+    assert_eq!(send().await, json!({"x-plain": ["a", "b"]}));
+    lab.server.stop().await;
+}

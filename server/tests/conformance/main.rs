@@ -58,18 +58,21 @@ macro_rules! areas {
 }
 
 areas! { cases_of_a_whole_life:
+    ceremonies "ceremonies.txt",
     life "life.txt",
 }
 
 areas! { cases:
     approle "approle.txt",
     approle_fields "approle-fields.txt",
+    audited_headers "audited-headers.txt",
     cubbyhole "cubbyhole.txt",
     identity "identity.txt",
     kv1 "kv1.txt",
     kv2 "kv2.txt",
     leases "leases.txt",
     misc "misc.txt",
+    mount_fields "mount-fields.txt",
     mounts "mounts.txt",
     pki "pki.txt",
     policies "policies.txt",

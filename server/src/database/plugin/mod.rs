@@ -6,6 +6,7 @@ mod pool;
 mod postgresql;
 mod settings;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,9 +151,48 @@ fn redact(message: &str, secrets: &[&str]) -> String {
     crate::redact::hide(message, secrets, "[password]")
 }
 
+/// What Go, and so Vault, says of a connection that was not made.
+fn dial_error(network: &str, address: &str, error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let system = text.split(" (os error").next().unwrap_or_default();
+    let words = match error.kind() {
+        ErrorKind::ConnectionRefused => "connect: connection refused",
+        ErrorKind::NotFound => "connect: no such file or directory",
+        ErrorKind::PermissionDenied => "connect: permission denied",
+        ErrorKind::TimedOut => "i/o timeout",
+        _ if system.starts_with("failed to lookup address information") => {
+            return format!("dial {network}: {}", lookup_error(address));
+        }
+        _ => system,
+    };
+    format!("dial {network} {address}: {words}")
+}
+
+fn lookup_error(address: &str) -> String {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    format!("lookup {host}: no such host")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_that_are_not_made_have_gos_words() {
+        let refused = std::io::Error::from_raw_os_error(111);
+        assert_eq!(
+            dial_error("tcp", "127.0.0.1:1", &refused),
+            "dial tcp 127.0.0.1:1: connect: connection refused"
+        );
+        let unknown =
+            std::io::Error::other("failed to lookup address information: Name or service not known");
+        assert_eq!(dial_error("tcp", "no.invalid:1", &unknown), "dial tcp: lookup no.invalid: no such host");
+        let unreachable = std::io::Error::from_raw_os_error(101);
+        assert_eq!(
+            dial_error("tcp", "10.0.0.1:1", &unreachable),
+            "dial tcp 10.0.0.1:1: Network is unreachable"
+        );
+    }
 
     #[test]
     fn expirations_have_vaults_format() {

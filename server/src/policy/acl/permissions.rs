@@ -1,10 +1,12 @@
 //! What the rules for one path allow together.
 
+use std::time::Duration;
+
+use indexmap::IndexSet;
+
 use super::{Capabilities, Request};
 use crate::policy::capability::has_parameters;
 use crate::policy::{Parameters, Rule};
-use std::collections::HashSet;
-use std::time::Duration;
 
 /// The rules for one path, merged.
 #[derive(Debug, Clone)]
@@ -15,24 +17,20 @@ pub(super) struct Permissions {
     pub allowed: Parameters,
     pub denied: Parameters,
     /// Lower case.
-    pub required: Vec<String>,
-    /// The same without order, for policies that name many.
-    is_required: HashSet<String>,
+    pub required: IndexSet<String>,
     /// Which policy gave which capabilities.
     granted_by: Vec<(String, Capabilities)>,
 }
 
 impl Permissions {
     pub fn new(policy: &str, rule: &Rule) -> Self {
-        let required: Vec<String> = rule.required_parameters.iter().map(|name| name.to_lowercase()).collect();
         Self {
             capabilities: rule.capabilities,
             min_wrapping_ttl: rule.min_wrapping_ttl,
             max_wrapping_ttl: rule.max_wrapping_ttl,
             allowed: rule.allowed_parameters.clone(),
             denied: rule.denied_parameters.clone(),
-            is_required: required.iter().cloned().collect(),
-            required,
+            required: rule.required_parameters.iter().map(|name| name.to_lowercase()).collect(),
             granted_by: vec![(policy.to_owned(), rule.capabilities)],
         }
     }
@@ -52,11 +50,7 @@ impl Permissions {
         self.max_wrapping_ttl = shorter(self.max_wrapping_ttl, other.max_wrapping_ttl);
         self.allowed.merge(&other.allowed);
         self.denied.merge(&other.denied);
-        for name in &other.required {
-            if self.is_required.insert(name.clone()) {
-                self.required.push(name.clone());
-            }
-        }
+        self.required.extend(other.required.iter().cloned());
         self.granted_by.extend_from_slice(&other.granted_by);
     }
 

@@ -55,7 +55,7 @@ impl Permissions {
             }
         }
         if !self.required.is_empty() {
-            shown.insert("required_parameters".to_owned(), json!(self.required));
+            shown.insert("required_parameters".to_owned(), json!(Vec::from_iter(&self.required)));
         }
         Json::Object(shown)
     }

@@ -1,13 +1,13 @@
 //! Connections to MySQL and MariaDB, and their errors in Vault's form.
 
 use async_trait::async_trait;
-use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
+use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, SslOpts};
 use tokio::time::timeout;
 
 use super::dsn::{Dsn, Target};
 use crate::database::PluginError;
 use crate::database::plugin::pool::{Connect, time_is_up};
-use crate::database::plugin::redact;
+use crate::database::plugin::{dial_error, redact};
 
 /// Access denied: wrong user or password, and the form without a password.
 const ACCESS_DENIED: [u16; 2] = [1045, 1698];
@@ -59,13 +59,19 @@ async fn connect_one(target: &Target, plain_fallback: bool) -> Result<Conn, Plug
         }
         Err(error) => error,
     };
-    let reason = message(&error);
-    let target = target.name.clone();
-    Err(match error {
+    Err(match &error {
         Error::Server(server) if ACCESS_DENIED.contains(&server.code) => {
-            PluginError::Authentication { target, reason }
+            PluginError::Authentication(message(&error))
         }
-        _ => PluginError::Connect { target, reason },
+        Error::Io(IoError::Io(io)) => {
+            let network = if target.name.starts_with('/') { "unix" } else { "tcp" };
+            PluginError::Connect(dial_error(network, &target.name, io))
+        }
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            PluginError::Connect("TLS requested but server does not support TLS".to_owned())
+        }
+        Error::Server(_) => PluginError::Connect(message(&error)),
+        _ => PluginError::Connect(format!("{}: {}", target.name, message(&error))),
     })
 }
 

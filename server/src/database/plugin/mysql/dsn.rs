@@ -66,8 +66,9 @@ pub fn parse(settings: &Settings<'_>) -> Result<Dsn, PluginError> {
     let text = Zeroizing::new(substitute(&template, &values));
 
     // The last slash begins the database name: passwords and sockets may hold others.
-    let (head, tail) =
-        text.rsplit_once('/').ok_or_else(|| unparsable("missing the slash separating the database name"))?;
+    let (head, tail) = text
+        .rsplit_once('/')
+        .ok_or_else(|| unparsable("invalid DSN: missing the slash separating the database name"))?;
     let (dbname, query) = tail.split_once('?').unwrap_or((tail, ""));
     let (userinfo, address) = head.rsplit_once('@').unwrap_or(("", head));
     let (user, pass) = userinfo.split_once(':').unwrap_or((userinfo, ""));
@@ -142,16 +143,16 @@ fn fault(message: impl Into<String>) -> PluginError {
 }
 
 fn unparsable(what: &str) -> PluginError {
-    fault(format!("unable to parse connectionURL: invalid DSN: {what}"))
+    fault(format!("error verifying - connection: unable to parse connectionURL: {what}"))
 }
 
 /// `tcp(host:port,…)`, `unix(path)` or nothing, which is 127.0.0.1:3306.
 fn addresses(text: &str) -> Result<Vec<(String, Host)>, PluginError> {
     let (protocol, address) = match text.split_once('(') {
         Some((protocol, rest)) => {
-            let address = rest
-                .strip_suffix(')')
-                .ok_or_else(|| unparsable("network address not terminated (missing closing brace)"))?;
+            let address = rest.strip_suffix(')').ok_or_else(|| {
+                unparsable("invalid DSN: network address not terminated (missing closing brace)")
+            })?;
             (protocol, address)
         }
         None => (text, ""),
@@ -168,7 +169,7 @@ fn addresses(text: &str) -> Result<Vec<(String, Host)>, PluginError> {
             let path = if address.is_empty() { DEFAULT_SOCKET } else { address };
             Ok(vec![(path.to_owned(), Host::Unix(path.to_owned()))])
         }
-        other => Err(unparsable(&format!("default addr for network {other:?} unknown"))),
+        other => Err(unparsable(&format!("default addr for network '{other}' unknown"))),
     }
 }
 

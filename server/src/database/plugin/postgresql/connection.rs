@@ -13,7 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::dsn::Dsn;
 use crate::database::PluginError;
 use crate::database::plugin::pool::{Connect, time_is_up};
-use crate::database::plugin::redact;
+use crate::database::plugin::{dial_error, redact};
 
 /// Opens connections.
 pub struct Connector {
@@ -54,7 +54,7 @@ impl Connect for Connector {
                 timeout(limit, connecting).await.map_err(late)?
             }
         };
-        let (client, connection) = opened.map_err(|e| connect_error(&self.dsn.target, &e))?;
+        let (client, connection) = opened.map_err(|e| connect_error(&self.dsn, &e))?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "PostgreSQL connection ended");
@@ -68,18 +68,31 @@ impl Connect for Connector {
     }
 }
 
-fn connect_error(target: &str, error: &tokio_postgres::Error) -> PluginError {
-    let target = target.to_owned();
-    let reason = message(error);
-    match error.code() {
-        Some(code)
-            if [&SqlState::INVALID_PASSWORD, &SqlState::INVALID_AUTHORIZATION_SPECIFICATION]
-                .contains(&code) =>
-        {
-            PluginError::Authentication { target, reason }
-        }
-        _ => PluginError::Connect { target, reason },
+fn connect_error(dsn: &Dsn, error: &tokio_postgres::Error) -> PluginError {
+    let user = dsn.config.get_user().unwrap_or_default();
+    let database = dsn.config.get_dbname().unwrap_or(user);
+    let told = |cause: &str| {
+        format!("failed to connect to `user={user} database={database}`: {}: {cause}", dsn.target)
+    };
+    let refused = [&SqlState::INVALID_PASSWORD, &SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
+    if error.code().is_some_and(|code| refused.contains(&code)) {
+        return PluginError::Authentication(told(&format!("failed SASL auth: {}", message(error))));
     }
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    let text = message(error);
+    PluginError::Connect(told(&match (error.to_string().as_str(), io) {
+        _ if error.as_db_error().is_some() => format!("server error: {text}"),
+        ("error performing TLS handshake", _) => {
+            let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause);
+            let refused = cause == "server does not support TLS";
+            format!("tls error: {}", if refused { "server refused TLS connection" } else { cause })
+        }
+        ("error connecting to server", Some(io)) => {
+            let network = if dsn.target.starts_with('/') { "unix" } else { "tcp" };
+            format!("dial error: {}", dial_error(network, &dsn.target, io))
+        }
+        _ => text,
+    }))
 }
 
 /// The error of a statement or query: the server's message with `secrets` taken out, or a lost connection.

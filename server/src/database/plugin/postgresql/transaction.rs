@@ -101,7 +101,7 @@ impl PostgreSql {
     /// Takes a connection and begins a transaction on it. A pooled connection that died shows here, where
     /// nothing has been executed yet, and is replaced.
     async fn begin(&self) -> Result<Taken<'_, Connector>, PluginError> {
-        let taken = self.pool.take().await.map_err(|e| e.during("unable to get connection"))?;
+        let taken = self.pool.take().await.map_err(|e| e.during("unable to start transaction"))?;
         let begun = taken.connection.client.batch_execute("BEGIN").await;
         let Err(error) = begun else {
             return Ok(taken);
@@ -110,7 +110,7 @@ impl PostgreSql {
             return Err(query_error(&error, &[]).during("unable to start transaction"));
         }
         drop(taken);
-        let fresh = self.pool.take_new().await.map_err(|e| e.during("unable to get connection"))?;
+        let fresh = self.pool.take_new().await.map_err(|e| e.during("unable to start transaction"))?;
         match fresh.connection.client.batch_execute("BEGIN").await {
             Ok(()) => Ok(fresh),
             Err(error) => Err(query_error(&error, &[]).during("unable to start transaction")),
