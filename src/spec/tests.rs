@@ -9,6 +9,7 @@ use super::model::{Delivery, Engine, MysqlFlavour, Origin, Place, RootRotation, 
 use super::*;
 
 mod entries;
+mod large;
 
 /// A folder with `lab.yaml`, a usable policy and usable SQL.
 struct Folder(tempfile::TempDir);
