@@ -23,6 +23,8 @@ fn check(diagnostic: &Diagnostic, text: &str) {
     if diagnostic.line == 0 {
         return;
     }
+    // Its lines end at a carriage return too.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     // The parser tells of an end that comes too early one line past the last.
     assert!(diagnostic.line <= text.lines().count().max(1) + 1, "{diagnostic:?}");
     let line = text.lines().nth(diagnostic.line - 1).unwrap_or_default();

@@ -61,7 +61,7 @@ impl LabSpec {
         let absolute = folder.join(&*name);
         resolve::lab(&Input {
             shown: &shown,
-            text: &text,
+            text: &with_newlines(&text),
             files: &Files::Disk { folder, shown: shown_folder },
             origin: Origin::File(absolute),
         })
@@ -80,7 +80,7 @@ impl LabSpec {
     pub fn parse(text: &str) -> Result<Self, SpecError> {
         resolve::lab(&Input {
             shown: LAB_FILE,
-            text,
+            text: &with_newlines(text),
             files: &Files::BuiltIn { folder: PathBuf::from("lab") },
             origin: Origin::BuiltIn,
         })
@@ -104,4 +104,9 @@ impl LabSpec {
         }
         Self::builtin()
     }
+}
+
+/// To YAML a carriage return ends a line too, alone or before a newline: its places are counted so.
+fn with_newlines(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }

@@ -104,8 +104,8 @@ fn the_excerpt_of_a_long_line_shows_the_place() {
             let lines: Vec<&str> = rendered.lines().collect();
             assert_eq!(lines[1], format!(" --> lab.yaml:2:{column}"));
             let before = lines[4].find('^').unwrap();
-            let at = lines[3].char_indices().map(|(at, _)| at);
-            let place = at.filter(|at| lines[3][..*at].width() == before).last().unwrap();
+            let mut places = lines[3].char_indices().map(|(at, _)| at);
+            let place = places.find(|at| lines[3][..*at].width() == before).unwrap();
             assert!(
                 lines[3][place..].starts_with(problem.offending.as_str()),
                 "{column} {width}\n{rendered}"
