@@ -6,11 +6,14 @@
 
 mod support;
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use support::containers::{MYSQL, POSTGRES, docker, has};
 use vaultlab::database::{Database, Login, Target, connect, try_login};
-use vaultlab::report::Report;
+use vaultlab::report::{EventKind, LabEvent, Report, Reporter};
 use vaultlab::runtime::docker::{DockerError, DockerRuntime, Engine as ContainerEngine, PullPolicy};
 use vaultlab::runtime::{DataOrigin, Running, Runtime, RuntimeError, ServiceState};
 use vaultlab::service::Service;
@@ -48,8 +51,12 @@ impl Place {
 
 impl Lab {
     async fn up(&self, spec: &DatabaseSpec) -> Result<Running, RuntimeError> {
+        self.told_up(spec, &Report::silent()).await
+    }
+
+    async fn told_up(&self, spec: &DatabaseSpec, report: &Report) -> Result<Running, RuntimeError> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(180);
-        self.runtime.ensure_running(&Service::Database(spec.clone()), &Report::silent(), deadline).await
+        self.runtime.ensure_running(&Service::Database(spec.clone()), report, deadline).await
     }
 
     /// What the engine has of this lab: containers, volumes, networks.
@@ -346,4 +353,94 @@ async fn vault_runs_in_production_mode_and_keeps_its_data() {
     drop(keys);
     lab.runtime.remove("vault").await.unwrap();
     assert_eq!(lab.things(), Vec::<String>::new());
+}
+
+/// Keeps the warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Reporter for Warnings {
+    fn event(&self, event: &LabEvent) {
+        if let EventKind::Warning { message } = &event.kind {
+            self.0.lock().unwrap().push(message.clone());
+        }
+    }
+}
+
+/// Puts a template in the place of the one there is, or another password beside it.
+fn spoil(home: &Path, key: &str, how: &str) {
+    let origin = home.join("templates-docker").join(key).join("origin.json");
+    let data = tempfile::tempdir().unwrap();
+    match how {
+        "empty" => std::fs::create_dir(data.path().join("data")).unwrap(),
+        "cut off" => {
+            std::fs::create_dir_all(data.path().join("data/mysql")).unwrap();
+            std::fs::write(data.path().join("data/PG_VERSION"), "15\n").unwrap();
+            std::fs::write(data.path().join("data/ibdata1"), [7; 8192]).unwrap();
+        }
+        "locked" => {
+            let mut kept: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(&origin).unwrap()).unwrap();
+            kept["superuser"]["password"] = "another".into();
+            return std::fs::write(&origin, kept.to_string()).unwrap();
+        }
+        _ => return std::fs::write(&origin, "{").unwrap(),
+    }
+    let label = format!("dev.vaultlab.template={key}");
+    let filter = format!("label={label}");
+    let tags = docker(&["images", "--filter", &filter, "--format", "{{.Repository}}:{{.Tag}}"]).unwrap();
+    // What was replaced before has lost its name.
+    let tag = tags.lines().find(|tag| !tag.contains("none")).unwrap();
+    let mut tar = Command::new("tar");
+    let mut tar = tar.arg("-C").arg(data.path()).args(["-c", "data"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut import = Command::new("docker");
+    import.args(["import", "--change", &format!("LABEL {label}"), "-", tag]).stdout(Stdio::null());
+    assert!(import.stdin(tar.stdout.take().unwrap()).status().unwrap().success());
+    assert!(tar.wait().unwrap().success());
+}
+
+async fn a_template_of_no_use_is_made_anew(engine: Engine, image: &str, spoiled: &[&str]) {
+    if !has(&[image]) {
+        return;
+    }
+    let (place, spec) = (Place::new(), spec(engine, image, "spoiled"));
+    let lab = place.lab(&format!("spoiled-{}", engine.as_str()), PullPolicy::Never).await;
+    lab.up(&spec).await.unwrap();
+    lab.runtime.settle().await;
+    lab.runtime.remove("db").await.unwrap();
+    let templates = std::fs::read_dir(place.dir.path().join("templates-docker")).unwrap();
+    let keys: Vec<_> = templates.map(|key| key.unwrap().file_name().into_string().unwrap()).collect();
+    let [key] = keys.as_slice() else { panic!("{keys:?}") };
+    for how in spoiled {
+        spoil(place.dir.path(), key, how);
+        let warnings = Warnings::default();
+        let report = Report::new(vec![Box::new(warnings.clone())]);
+        let running = lab.told_up(&spec, &report).await.unwrap();
+        assert_eq!(running.data, DataOrigin::Fresh, "{image}, {how}");
+        let mut database = open(&spec, &running).await;
+        let rows = database.scalar("SELECT COUNT(*) FROM notes").await.unwrap();
+        assert_eq!(rows.as_deref(), Some("1"), "{image}, {how}");
+        database.close().await;
+        let told = warnings.0.lock().unwrap().clone();
+        assert!(told.len() == 1 && told[0].contains(key), "{image}, {how}: {told:?}");
+
+        lab.runtime.settle().await;
+        lab.runtime.remove("db").await.unwrap();
+        assert_eq!(lab.up(&spec).await.unwrap().data, DataOrigin::Template, "{image}, after {how}");
+        lab.runtime.remove("db").await.unwrap();
+    }
+    assert_eq!(lab.things(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_template_that_is_of_no_use_is_told_once_and_made_anew() {
+    let spoiled = ["empty", "cut off", "locked", "without its password"];
+    a_template_of_no_use_is_made_anew(Engine::Postgres, POSTGRES, &spoiled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mysql_template_that_is_of_no_use_is_told_once_and_made_anew() {
+    // It takes its time to initialise.
+    let spoiled = ["cut off", "locked"];
+    a_template_of_no_use_is_made_anew(Engine::Mysql(MysqlFlavour::Mysql), MYSQL, &spoiled).await;
 }

@@ -42,6 +42,9 @@ policies:
 approles:
   - name: app
     policies: [app]
+  - name: away
+    policies: [app]
+    deliver: {role_id: out/role_id, secret_id: out/secret_id}
 "#;
 
 #[test]
@@ -53,7 +56,10 @@ fn an_edited_lab_file_is_followed_and_what_it_dropped_is_removed() {
     lab.write("vaultlab.yaml", &lab_file("1m", MORE));
     lab.ok(&["up", "--progress", "quiet"]);
     assert_eq!(lab.json(&["creds", "second"])["lease_duration"], 3600);
+    let out = lab.folder.path().join("out");
     assert!(lab.state().join("delivery/app/secret_id").exists());
+    assert!(out.join("role_id").exists() && out.join("secret_id").exists());
+    let theirs = lab.write("out/theirs", "8f2a6b1c-0d3e-4f5a-9b7c-1e2d3f4a5b6c");
 
     // What somebody else wrote is theirs.
     let foreign = r#"curl -sf -H "X-Vault-Token: $VAULT_TOKEN" -X POST -d '{"policy":"path \"x\" { capabilities = [\"read\"] }"}' $VAULT_ADDR/v1/sys/policies/acl/theirs"#;
@@ -70,6 +76,7 @@ fn an_edited_lab_file_is_followed_and_what_it_dropped_is_removed() {
     }
     assert_eq!(lab.json(&["creds", "app"])["lease_duration"], 120);
     assert!(!lab.state().join("delivery/app").exists());
+    assert!(!out.join("role_id").exists() && !out.join("secret_id").exists() && theirs.exists());
     let check = r#"for path in database/roles/second sys/policies/acl/app auth/approle/role/app; do
             test "$(curl -s -o /dev/null -w '%{http_code}' -H "X-Vault-Token: $VAULT_TOKEN" $VAULT_ADDR/v1/$path)" = 404 || exit 1
         done

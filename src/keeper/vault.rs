@@ -127,7 +127,7 @@ impl Watch<'_> {
             }
         };
         if !status.initialized {
-            return Err(Trouble::lasting(&"Vault is empty: `vaultlab up` sets it up anew"));
+            return Err(Trouble::lasting(&"Vault is empty: `up` sets it up anew"));
         }
         if status.sealed {
             self.shared.vault.send_if_modified(|state| {

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::LabError;
 use crate::provision::KEEPER_POLICY;
 use crate::spec::LabSpec;
 use crate::state::{LabDir, Manifest, StateError, editing};
@@ -49,12 +48,10 @@ pub(super) fn keep_only(dir: &LabDir, declared: &BTreeSet<String>) -> Result<(),
     manifest.save(dir)
 }
 
-/// Removes the delivered files of an AppRole that is no more.
-pub(super) fn remove_delivery(folder: &Path) -> Result<(), LabError> {
+/// Removes the folder with the files of an AppRole that is no more.
+pub(super) fn remove_folder(folder: &Path) -> Result<(), StateError> {
     match std::fs::remove_dir_all(folder) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(LabError::File { operation: "remove", path: folder.into(), source })
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StateError::io("remove", folder)(e)),
         _ => Ok(()),
     }
 }

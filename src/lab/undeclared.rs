@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Lab, LabError, owned};
 use crate::provision::ProvisionError;
 use crate::report::Outcome;
-use crate::state::Manifest;
+use crate::state::{DeliveredFiles, Manifest};
 use crate::vault::{Client, VaultError};
 
 impl Lab {
@@ -41,6 +41,15 @@ impl Lab {
                     }
                     removed.push(path.clone());
                 }
+                // While they are still known as the lab's.
+                for approle in stale.iter().filter_map(|path| path.strip_prefix("auth/approle/role/")) {
+                    owned::remove_folder(&self.dir.delivery(approle))?;
+                    for error in DeliveredFiles::remove(&self.dir, approle) {
+                        self.report.warn(format!(
+                            "what was delivered for the AppRole {approle}, which is no longer declared, may stay: {error}"
+                        ));
+                    }
+                }
                 owned::keep_only(&self.dir, &kept)?;
                 let outcome = if removed.is_empty() {
                     Outcome::Unchanged
@@ -50,9 +59,6 @@ impl Lab {
                 Ok::<_, ProvisionError>((outcome, ()))
             };
             self.report.step("undeclared", "Remove what is no longer declared", &["approles"], work).await?;
-            for approle in stale.iter().filter_map(|path| path.strip_prefix("auth/approle/role/")) {
-                owned::remove_delivery(&self.dir.delivery(approle))?;
-            }
         }
         let services = self.services();
         for (name, _) in Manifest::load(&self.dir)?.into_iter().flat_map(|manifest| manifest.services) {

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::RuntimeError;
 use crate::spec::model::DatabaseSpec;
 use crate::state::{Credentials, StateError, Visibility, read_json, write_json_unsynced};
 
@@ -25,6 +26,17 @@ pub(super) struct Origin {
     pub key: String,
     /// Superuser with the password it has in the template's data.
     pub superuser: Credentials,
+}
+
+/// Whether a server that was started on a copy of a template may have failed because of what is in it:
+/// nothing but the template is lost then when another is made.
+pub(super) fn data_may_be_why(error: &RuntimeError) -> bool {
+    match error {
+        RuntimeError::Exited { log, .. } => !log.iter().any(|line| line.contains("No space left on device")),
+        // It lets nobody in.
+        RuntimeError::Database { .. } | RuntimeError::AccountsLost { .. } => true,
+        _ => false,
+    }
 }
 
 impl Origin {

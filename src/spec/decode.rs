@@ -1,8 +1,10 @@
 //! From the tree to typed values, collecting every problem on the way.
 
+use std::collections::HashMap;
+
 use strsim::damerau_levenshtein;
 
-use super::diagnostic::{Diagnostic, Place};
+use super::diagnostic::{Diagnostic, MAX_PROBLEMS, Place};
 use super::load::{Key, Node, Value};
 
 /// A text file and what is wrong with it.
@@ -22,17 +24,28 @@ impl<'a> Problems<'a> {
 
     /// Notes a problem.
     pub fn add(&mut self, place: Place, message: impl Into<String>) {
-        self.list.push(Diagnostic::new(self.file, self.text, place, message));
+        if !self.is_full() {
+            self.list.push(Diagnostic::new(self.file, self.text, place, message));
+        }
     }
 
     /// Notes a problem and what to write instead.
     pub fn add_help(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
-        self.list.push(Diagnostic::new(self.file, self.text, place, message).help(help));
+        if !self.is_full() {
+            self.list.push(Diagnostic::new(self.file, self.text, place, message).help(help));
+        }
     }
 
     /// Notes a problem in another file.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.list.push(diagnostic);
+        if !self.is_full() {
+            self.list.push(diagnostic);
+        }
+    }
+
+    /// Whether enough was noted: no more is, so nobody needs to look for it.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= MAX_PROBLEMS
     }
 
     /// Where a place inside a value written in this file stands in the file; the whole value where
@@ -145,7 +158,14 @@ impl<T: Decode> Decode for Vec<T> {
                 return None;
             }
         };
-        Some(items.iter().filter_map(|item| T::decode(item, problems)).collect())
+        let mut decoded = Self::new();
+        for item in items {
+            if problems.is_full() {
+                break;
+            }
+            decoded.extend(T::decode(item, problems));
+        }
+        Some(decoded)
     }
 
     fn missing() -> Option<Self> {
@@ -222,14 +242,21 @@ impl<'n> Fields<'n> {
             problems.add(node.place, format!("{what} must be keys with values, found {found}"));
             return None;
         };
-        for (index, (key, _)) in entries.iter().enumerate() {
-            if let Some((first, _)) = entries[..index].iter().find(|(k, _)| k.name == key.name) {
+        let mut first_lines = HashMap::new();
+        for (key, _) in entries {
+            if problems.is_full() {
+                break;
+            }
+            if let Some(line) = first_lines.get(key.name.as_str()) {
                 problems.add_help(
                     key.place,
                     format!("the key `{}` is given twice", key.name),
-                    format!("it is already on line {}", first.place.line),
+                    format!("it is already on line {line}"),
                 );
-            } else if !known.contains(&key.name.as_str()) {
+                continue;
+            }
+            first_lines.insert(key.name.as_str(), key.place.line);
+            if !known.contains(&key.name.as_str()) {
                 unknown_key(key, what, known, problems);
             }
         }
@@ -274,15 +301,20 @@ pub(super) fn did_you_mean<'c>(name: &str, candidates: impl Iterator<Item = &'c 
     nearest(name, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
 }
 
-/// The candidate with the fewest edits, at most a third of the name's length.
+/// The candidate with the fewest edits, at most a third of the name's length; only the first of very many
+/// are compared.
 pub(super) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    const MOST: usize = 200;
     // Longer than any name can be: not worth comparing.
-    if name.len() > 100 {
+    const LONGEST: usize = 100;
+    if name.len() > LONGEST {
         return None;
     }
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let name = plain(name);
     candidates
+        .take(MOST)
+        .filter(|candidate| candidate.len() <= LONGEST)
         .map(|candidate| (damerau_levenshtein(&name, &plain(candidate)), candidate))
         .filter(|(edits, candidate)| *edits <= (name.len().max(candidate.len()) / 3).max(1))
         .min_by_key(|(edits, _)| *edits)

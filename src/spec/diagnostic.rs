@@ -9,6 +9,13 @@ pub const DEFAULT_WIDTH: usize = 100;
 /// Below this width nothing is cropped or wrapped any further.
 const MIN_WIDTH: usize = 32;
 
+/// How many problems are looked for: nobody mends more at once.
+pub(super) const MAX_PROBLEMS: usize = 100;
+/// Characters that are kept of a line before a place, and from it on. No excerpt is wider.
+const CONTEXT: usize = 500;
+/// Longest message or advice, in bytes: both quote what stands in the file.
+const MAX_MESSAGE: usize = 2000;
+
 /// A stretch of one line of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -45,30 +52,35 @@ pub struct Diagnostic {
     pub line: usize,
     /// Column in characters, from 1; 0 when the problem is the file as a whole.
     pub column: usize,
-    /// The text in that place; empty where there is none (an empty file).
+    /// The text in that place, or its beginning; empty where there is none (an empty file).
     pub offending: String,
     /// What is wrong.
     pub message: String,
     /// What to write instead.
     pub suggestion: Option<String>,
-    /// The whole line, without its end.
+    /// The line, without its end; of a long one what is around the place.
     pub source_line: String,
+    /// Column of the first character of `source_line`.
+    pub source_column: usize,
 }
 
 impl Diagnostic {
     /// A problem at `place` of a file whose whole content is `text`.
     pub fn new(file: &str, text: &str, place: Place, message: impl Into<String>) -> Self {
-        let source_line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
-        let offending =
-            source_line.chars().skip(place.column.saturating_sub(1)).take(place.len).collect::<String>();
+        let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+        let start = place.column.saturating_sub(1);
+        let cut = start.saturating_sub(CONTEXT);
+        let source_line: String = line.chars().skip(cut).take(start - cut + CONTEXT).collect();
+        let offending: String = source_line.chars().skip(start - cut).take(place.len).collect();
         Self {
             file: file.to_owned(),
             line: place.line,
             column: place.column,
             offending: offending.trim_end().to_owned(),
-            message: message.into(),
+            message: shortened(message.into()),
             suggestion: None,
-            source_line: source_line.to_owned(),
+            source_line,
+            source_column: cut + 1,
         }
     }
 
@@ -79,16 +91,17 @@ impl Diagnostic {
             line: 0,
             column: 0,
             offending: String::new(),
-            message: message.into(),
+            message: shortened(message.into()),
             suggestion: None,
             source_line: String::new(),
+            source_column: 0,
         }
     }
 
     /// The same with advice.
     #[must_use]
     pub fn help(mut self, suggestion: impl Into<String>) -> Self {
-        self.suggestion = Some(suggestion.into());
+        self.suggestion = Some(shortened(suggestion.into()));
         self
     }
 
@@ -177,7 +190,8 @@ impl SpecError {
         }
         let count = match self.diagnostics.len() {
             1 => "1 problem found".to_owned(),
-            n => format!("{n} problems found"),
+            n if n < MAX_PROBLEMS => format!("{n} problems found"),
+            n => format!("{n} problems found; no more were looked for"),
         };
         out.push_str(&count);
         out
@@ -200,7 +214,8 @@ struct Excerpt {
 impl Excerpt {
     fn of(diagnostic: &Diagnostic, width: usize) -> Self {
         const ELLIPSIS: &str = "...";
-        let start = diagnostic.column.saturating_sub(1);
+        let width = width.min(CONTEXT);
+        let start = diagnostic.column.saturating_sub(diagnostic.source_column);
         let end = start + diagnostic.offending.chars().count();
         let chars: Vec<char> = diagnostic.source_line.chars().collect();
         let columns = |range: &[char]| range.iter().map(|c| cell_width(*c)).sum::<usize>();
@@ -253,6 +268,14 @@ fn cell_width(c: char) -> usize {
         '\t' => 4,
         c => c.width().unwrap_or(0).max(1),
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_MESSAGE {
+        text.truncate(text.floor_char_boundary(MAX_MESSAGE));
+        text.push_str("...");
+    }
+    text
 }
 
 fn printable(text: &str) -> String {

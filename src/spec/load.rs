@@ -14,6 +14,8 @@ use super::diagnostic::Place;
 
 /// Most nodes, aliases replayed included, that a lab file may have.
 const MAX_NODES: usize = 50_000;
+/// Most bytes of text, aliases replayed included.
+const MAX_TEXT: usize = 16 * 1024 * 1024;
 /// Deepest nesting of lists and mappings.
 const MAX_DEPTH: usize = 16;
 
@@ -70,6 +72,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_nodes: MAX_NODES,
+            max_total_scalar_bytes: MAX_TEXT,
             max_depth: MAX_DEPTH,
             max_documents: 1,
         },

@@ -60,18 +60,29 @@ impl DeliveredFiles {
     /// Removes every file that still holds what the lab delivered. Gives what could not be removed, or
     /// not be known, with the reason.
     pub fn remove_all(lab: &LabDir) -> Vec<StateError> {
-        let mut failures = Vec::new();
-        for record in fs::read_dir(lab.delivered()).into_iter().flatten().flatten() {
-            match read_json::<Self>(&record.path(), VERSION) {
-                Ok(record) => {
-                    let files = record.unwrap_or_default().files;
-                    failures.extend(files.iter().filter_map(|(path, digests)| remove(path, digests).err()));
-                }
-                Err(error) => failures.push(error),
-            }
-        }
-        failures
+        let records = fs::read_dir(lab.delivered()).into_iter().flatten().flatten();
+        records.flat_map(|record| remove_recorded(&record.path())).collect()
     }
+
+    /// The same for one AppRole. What could not be removed is still known.
+    pub fn remove(lab: &LabDir, approle: &str) -> Vec<StateError> {
+        remove_recorded(&file(lab, approle))
+    }
+}
+
+/// Removes the files of a record, then the record.
+fn remove_recorded(record: &Path) -> Vec<StateError> {
+    let files = match read_json::<DeliveredFiles>(record, VERSION) {
+        Ok(Some(known)) => known.files,
+        Ok(None) => return Vec::new(),
+        Err(error) => return vec![error],
+    };
+    let mut failures: Vec<_> =
+        files.iter().filter_map(|(path, digests)| remove(path, digests).err()).collect();
+    if failures.is_empty() {
+        failures.extend(fs::remove_file(record).map_err(StateError::io("remove", record)).err());
+    }
+    failures
 }
 
 fn file(lab: &LabDir, approle: &str) -> PathBuf {
@@ -115,10 +126,37 @@ mod tests {
         fs::write(&kept, "two").unwrap();
         fs::write(&changed, "one").unwrap();
         assert!(DeliveredFiles::load(&lab, "app").unwrap().knows(&kept));
-        assert!(DeliveredFiles::remove_all(&lab).is_empty());
-        assert!(!kept.exists() && changed.exists());
         let text = fs::read_to_string(lab.delivered().join("app.json")).unwrap();
         assert!(!text.contains("three"), "digests only");
+        assert!(DeliveredFiles::remove_all(&lab).is_empty());
+        assert!(!kept.exists() && changed.exists());
+    }
+
+    #[test]
+    fn one_approle_s_files_go_and_what_stays_is_still_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let lab = Home::at(&dir.path().join("home")).unwrap().lab("x").unwrap();
+        let [gone, others, folder] = ["gone", "others", "folder"].map(|name| dir.path().join(name));
+        let mut known = DeliveredFiles::default();
+        known.note(&lab, "app", &gone, b"one").unwrap();
+        // Delivered there before, and now another AppRole's.
+        known.note(&lab, "app", &others, b"one").unwrap();
+        known.note(&lab, "app", &folder, b"one").unwrap();
+        DeliveredFiles::default().note(&lab, "other", &others, b"two").unwrap();
+        fs::write(&gone, "one").unwrap();
+        fs::write(&others, "two").unwrap();
+        fs::create_dir(&folder).unwrap();
+
+        assert_eq!(DeliveredFiles::remove(&lab, "app").len(), 1, "a folder cannot be read");
+        assert!(!gone.exists() && others.exists());
+        assert!(DeliveredFiles::load(&lab, "app").unwrap().knows(&folder));
+        fs::remove_dir(&folder).unwrap();
+        for _ in 0..2 {
+            assert!(DeliveredFiles::remove(&lab, "app").is_empty());
+            assert!(!DeliveredFiles::load(&lab, "app").unwrap().knows(&folder));
+        }
+        assert!(DeliveredFiles::remove_all(&lab).is_empty());
+        assert!(!others.exists());
     }
 
     #[test]

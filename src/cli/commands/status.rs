@@ -5,25 +5,27 @@ use crate::cli::layout::table;
 use crate::cli::printer::suggest;
 use crate::lab::{LabError, LabStatus, LabSummary};
 use crate::runtime::RuntimeKind;
-use crate::state::{Home, KeeperRecord};
+use crate::state::{Home, KeeperRecord, RestartRecord};
 
 /// The exit code when a lab is not up; the same as [`LabError::NotRunning`]'s.
 const NOT_UP: u8 = 9;
 
 pub(super) async fn status(settings: &Settings) -> Result<ExitCode, LabError> {
     let status = settings.known_lab()?.status().await?;
-    settings.printer().result(&status, |status| suggest(&text(status), &settings.selector()));
+    settings.printer().result(&status, |status| text(status, &settings.selector()));
     Ok(if status.is_up() { ExitCode::SUCCESS } else { ExitCode::from(NOT_UP) })
 }
 
-fn text(status: &LabStatus) -> String {
+fn text(status: &LabStatus, selector: &str) -> String {
+    let next = |command: &str| format!("\nNext: {}\n", suggest(command, selector));
     if !status.exists {
         let skipped = status.engine_skipped.as_ref();
         let skipped = skipped.map(|cause| format!("The container engine was not asked: {cause}.\n"));
         return format!(
-            "Lab {} does not exist yet.\n{}\nNext: vaultlab up\n",
+            "Lab {} does not exist yet.\n{}{}",
             status.lab,
-            skipped.unwrap_or_default()
+            skipped.unwrap_or_default(),
+            next("vaultlab up")
         );
     }
     let state = if status.is_up() { "is up" } else { "is not up" };
@@ -66,15 +68,16 @@ fn text(status: &LabStatus) -> String {
         [] => String::new(),
         names => format!("  static    {}\n", names.join(", ")),
     };
-    let next = match (status.lost, status.is_up()) {
+    let end = match (status.lost, status.is_up()) {
         (true, _) => {
-            "\nIts folder is lost, and with it the keys and passwords.\n\nNext: vaultlab down --volumes\n"
+            "\nIts folder is lost, and with it the keys and passwords.\n".to_owned()
+                + &next("vaultlab down --volumes")
         }
-        (false, true) => "",
-        (false, false) => "\nNext: vaultlab up\n",
+        (false, true) => String::new(),
+        (false, false) => next("vaultlab up"),
     };
     format!(
-        "Lab {} {state}.\n\n{}{}\n{}{fixed}{}  lab file  {file}\n  folder    {}\n  data      {}\n{next}",
+        "Lab {} {state}.\n\n{}{}\n{}{fixed}{}  lab file  {file}\n  folder    {}\n  data      {}\n{end}",
         status.lab,
         table(&rows),
         status.keeper.as_ref().map(keeper).unwrap_or_default(),
@@ -130,18 +133,26 @@ fn keeper(keeper: &KeeperRecord) -> String {
         });
     }
     for (name, restart) in &keeper.services {
-        let mut said = format!("started again {} times", restart.restarts);
-        if let Some(died) = restart.died_at {
-            said += &format!(", found dead at {}", at(died));
-        }
-        if let Some(error) = &restart.error {
-            said +=
-                &format!("{}: {error}", if restart.given_up { "; given up" } else { "; it does not start" });
-        }
         let mark = if restart.error.is_some() { "!" } else { " " };
-        rows.push(vec![format!("{mark:>3} {name}"), said]);
+        rows.push(vec![format!("{mark:>3} {name}"), restarts(restart)]);
     }
     format!("\n{}", table(&rows))
+}
+
+/// What became of a service that died.
+fn restarts(service: &RestartRecord) -> String {
+    let again = match service.restarts {
+        0 => None,
+        1 => Some("started again once".to_owned()),
+        n => Some(format!("started again {n} times")),
+    };
+    let died = service.died_at.map(|died| format!("found dead at {}", at(died)));
+    let past = [again, died].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let error = service
+        .error
+        .as_ref()
+        .map(|error| format!("{}: {error}", if service.given_up { "given up" } else { "it does not start" }));
+    [Some(past).filter(|past| !past.is_empty()), error].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn at(time: jiff::Timestamp) -> String {
@@ -167,4 +178,69 @@ pub(super) async fn list(settings: &Settings) -> Result<ExitCode, LabError> {
         table(&rows)
     });
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::ServiceStatus;
+
+    #[test]
+    fn only_the_suggestion_names_the_lab() {
+        let service = ServiceStatus {
+            name: "vaultlab".into(),
+            kind: "postgres".into(),
+            runtime: "process",
+            state: "stopped",
+            address: None,
+            pid: None,
+            since: None,
+        };
+        let mut status = LabStatus {
+            lab: "other".into(),
+            file: Some("/srv/vaultlab labs/lab.yaml".into()),
+            file_problem: None,
+            folder: "/home/me/vaultlab state".into(),
+            data: Some("/home/me/vaultlab data".into()),
+            exists: true,
+            lost: false,
+            runtime: Some("process"),
+            services: vec![service],
+            vault: None,
+            roles: vec!["vaultlab".into(), "b".into()],
+            static_roles: Vec::new(),
+            approles: Vec::new(),
+            keeper: None,
+            engine_skipped: None,
+        };
+        let shown = text(&status, "--name other ");
+        for told in ["vaultlab  stopped", "/srv/vaultlab labs/lab.yaml", "vaultlab state", "vaultlab data"] {
+            assert!(shown.contains(told), "{told} is not in\n{shown}");
+        }
+        assert!(shown.ends_with("\n\nNext: vaultlab --name other up\n"), "{shown}");
+        status.lost = true;
+        let shown = text(&status, "--name other ");
+        assert!(shown.ends_with("passwords.\n\nNext: vaultlab --name other down --volumes\n"), "{shown}");
+        status.exists = false;
+        let shown = text(&status, "--name other ");
+        assert_eq!(shown, "Lab other does not exist yet.\n\nNext: vaultlab --name other up\n");
+    }
+
+    #[test]
+    fn a_restart_is_told_as_it_went() {
+        let died_at = Some("2026-01-02T03:04:05Z".parse().unwrap());
+        let told = |count, died_at, given_up, error: Option<&str>| {
+            restarts(&RestartRecord { restarts: count, died_at, given_up, error: error.map(Into::into) })
+        };
+        assert_eq!(told(0, died_at, false, None), "found dead at 2026-01-02 03:04:05 UTC");
+        assert_eq!(
+            told(0, died_at, false, Some("no")),
+            "found dead at 2026-01-02 03:04:05 UTC; it does not start: no"
+        );
+        assert_eq!(
+            told(1, died_at, false, None),
+            "started again once, found dead at 2026-01-02 03:04:05 UTC"
+        );
+        assert_eq!(told(2, None, true, Some("no")), "started again 2 times; given up: no");
+    }
 }

@@ -113,6 +113,8 @@ pub(super) struct Container {
     pub since: Option<Timestamp>,
     /// Exit code and what else is known of its end.
     pub ended: String,
+    /// Whether it was killed, which nothing it found in its volumes does.
+    pub killed: bool,
     /// Port of 127.0.0.1, as asked for when it was made.
     pub port: Option<u16>,
 }
@@ -141,6 +143,7 @@ impl Container {
             pid: state.pid.filter(|pid| running && *pid > 0).and_then(|pid| u32::try_from(pid).ok()),
             since: state.started_at.filter(|_| running).and_then(|at| at.parse().ok()),
             ended,
+            killed: state.exit_code == Some(128 + Signal::SIGKILL as i64),
             port,
         }
     }

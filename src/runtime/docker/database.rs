@@ -62,12 +62,12 @@ impl DockerRuntime {
         let mut plan = self.database_plan(spec, &image);
         let key =
             origin::key(spec, &image.id, &plan.cmd.iter().chain(&plan.env).cloned().collect::<Vec<_>>());
-        let mut source = self.source(spec, &key).await?;
+        let mut source = self.source(spec, &key, report).await?;
         let mut build = None;
         if matches!(source, Source::Fresh) {
             // Of labs that start at the same time, one initialises; the others start from what it made.
             build = Some(self.begin_template(name, &key, report, deadline).await?);
-            source = self.source(spec, &key).await?;
+            source = self.source(spec, &key, report).await?;
         }
         let (step, title) = (format!("start {name}"), format!("Starting {name}"));
         match source {
@@ -82,9 +82,15 @@ impl DockerRuntime {
                          the data is kept as it is (`vaultlab down --volumes` and `up` make it anew)"
                     ));
                 }
+                // Nobody has had a password for it yet, so nothing is lost with it.
+                let unused = self.ledger.accounts(name)?.is_some_and(|accounts| !accounts.applied);
+                let template = unused.then(|| made_from.clone());
                 let work =
                     self.start_database(spec, &image, &plan, made_from, DataOrigin::Kept, None, deadline);
-                report.step(&step, &title, &[], Box::pin(work)).await
+                let work = self.or_discard(name, template.as_deref(), report, work);
+                if let Some(running) = report.step(&step, &title, &[], Box::pin(work)).await? {
+                    return Ok(running);
+                }
             }
             Source::Template { superuser } => {
                 let work = async {
@@ -93,32 +99,71 @@ impl DockerRuntime {
                     let (origin, made_from) = (DataOrigin::Template, key.clone());
                     self.start_database(spec, &image, &plan, made_from, origin, Some(&volume), deadline).await
                 };
-                report.step(&step, &title, &[], Box::pin(work)).await
-            }
-            Source::Fresh => {
-                let initialise = format!("initialise {name}");
-                let superuser = fresh(superuser(spec.engine));
-                plan.first = first(&image, spec, &superuser);
-                let work = async {
-                    self.prepare(spec, &image, &superuser).await?;
-                    self.engine.create_volume(&self.names, name, "data", &key).await?;
-                    let copy =
-                        self.initialise(spec, &image, &plan, &key, &superuser, report, deadline).await?;
-                    Ok::<_, RuntimeError>((Outcome::changed(image.name.clone()), copy))
-                };
-                let title = format!("Initialising {name} with {}", image.name);
-                let copy = report.step(&initialise, &title, &[], Box::pin(work)).await?;
-                if let (Some(copy), Some(build)) = (copy, build) {
-                    let unwanted: fn(&Path) -> bool = match spec.engine {
-                        Engine::Postgres => |_: &Path| false,
-                        Engine::Mysql(_) => mysql::is_made_anew,
-                    };
-                    self.keep_template(name, copy, unwanted, build, superuser, report).await;
+                let work = self.or_discard(name, Some(&key), report, work);
+                if let Some(running) = report.step(&step, &title, &[], Box::pin(work)).await? {
+                    return Ok(running);
                 }
-                let work = self.start_database(spec, &image, &plan, key, DataOrigin::Fresh, None, deadline);
-                report.step(&step, &title, &[&initialise], Box::pin(work)).await
+            }
+            Source::Fresh => {}
+        }
+        if build.is_none() {
+            build = Some(self.begin_template(name, &key, report, deadline).await?);
+        }
+        let initialise = format!("initialise {name}");
+        let superuser = fresh(superuser(spec.engine));
+        plan.first = first(&image, spec, &superuser);
+        let work = async {
+            self.prepare(spec, &image, &superuser).await?;
+            self.engine.create_volume(&self.names, name, "data", &key).await?;
+            let copy = self.initialise(spec, &image, &plan, &key, &superuser, report, deadline).await?;
+            Ok::<_, RuntimeError>((Outcome::changed(image.name.clone()), copy))
+        };
+        let title = format!("Initialising {name} with {}", image.name);
+        let copy = report.step(&initialise, &title, &[], Box::pin(work)).await?;
+        if let (Some(copy), Some(build)) = (copy, build) {
+            let unwanted: fn(&Path) -> bool = match spec.engine {
+                Engine::Postgres => |_: &Path| false,
+                Engine::Mysql(_) => mysql::is_made_anew,
+            };
+            self.keep_template(name, copy, unwanted, build, superuser, report).await;
+        }
+        let work = self.start_database(spec, &image, &plan, key, DataOrigin::Fresh, None, deadline);
+        report.step(&step, &title, &[&initialise], Box::pin(work)).await
+    }
+
+    /// The start on data made from a template, which may go with it where that may be why the start fails:
+    /// `None`, and the data is to be made anew.
+    async fn or_discard(
+        &self,
+        service: &str,
+        template: Option<&str>,
+        report: &Report,
+        work: impl Future<Output = Result<(Outcome, Running), RuntimeError>>,
+    ) -> Result<(Outcome, Option<Running>), RuntimeError> {
+        let (error, template) = match (work.await, template) {
+            (Ok((outcome, running)), _) => return Ok((outcome, Some(running))),
+            (Err(error), Some(template)) => (error, template),
+            (Err(error), None) => return Err(error),
+        };
+        // Then no time is left to make it anew, and the engine may be one that hangs.
+        let late = matches!(error, RuntimeError::Timeout { .. });
+        if !late {
+            let container = self.engine.find(&self.names, service).await?;
+            let killed = container.is_none_or(|container| !container.running && container.killed);
+            if killed || !origin::data_may_be_why(&error) {
+                return Err(error);
             }
         }
+        self.forget_template(template)?;
+        // Data that the record does not know of is cleared away when other data is made.
+        if let Some(record) = self.ledger.record(service)? {
+            self.ledger.save_record(service, &ServiceRecord { template: None, ..record })?;
+        }
+        let anew = if late { "the next `up` makes it anew" } else { "it is made anew" };
+        report.warn(format!(
+            "{service} does not start from the template {template}, which is discarded; {anew}: {error}"
+        ));
+        if late { Err(error) } else { Ok((Outcome::changed("its template was of no use"), None)) }
     }
 
     /// Clears away what an `up` that was killed left half done, and writes down what is to be.
@@ -135,7 +180,7 @@ impl DockerRuntime {
         Ok(self.ledger.save_record(name, &record(spec, image, None))?)
     }
 
-    async fn source(&self, spec: &DatabaseSpec, key: &str) -> Result<Source, RuntimeError> {
+    async fn source(&self, spec: &DatabaseSpec, key: &str, report: &Report) -> Result<Source, RuntimeError> {
         let name = spec.name.as_str();
         let made_from = self.ledger.record(name)?.and_then(|record| record.template);
         let volume = self.engine.volume_labels(&self.names.volume(name, "data")).await?;
@@ -145,7 +190,7 @@ impl DockerRuntime {
             (None, Some(_)) if self.ledger.accounts(name)?.is_none_or(|accounts| accounts.applied) => {
                 Err(RuntimeError::AccountsLost { service: name.into() })
             }
-            _ => Ok(match self.template(key).await? {
+            _ => Ok(match self.template(key, report).await? {
                 Some(superuser) => Source::Template { superuser },
                 None => Source::Fresh,
             }),

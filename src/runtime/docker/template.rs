@@ -26,8 +26,8 @@ use super::error::{DockerError, unless_absent};
 use super::names::TEMPLATE;
 use crate::report::{Outcome, Report};
 use crate::runtime::RuntimeError;
-use crate::runtime::origin::Origin;
-use crate::state::{Credentials, Home};
+use crate::runtime::origin::{ORIGIN, Origin};
+use crate::state::{Credentials, Home, StateError};
 
 /// Repository of all templates.
 pub(super) const REPOSITORY: &str = "vaultlab/template";
@@ -56,8 +56,20 @@ impl DockerRuntime {
     }
 
     /// The superuser of a template that is there; `None` when there is none to use.
-    pub(super) async fn template(&self, key: &str) -> Result<Option<Credentials>, RuntimeError> {
-        let Some(origin) = Origin::load(&origin_folder(&self.home, key))? else { return Ok(None) };
+    pub(super) async fn template(
+        &self,
+        key: &str,
+        report: &Report,
+    ) -> Result<Option<Credentials>, RuntimeError> {
+        let origin = match Origin::load(&origin_folder(&self.home, key)) {
+            Err(error @ StateError::Damaged { .. }) => {
+                report.warn(format!("the template {key} is discarded and made anew: {error}"));
+                self.forget_template(key)?;
+                return Ok(None);
+            }
+            origin => origin?,
+        };
+        let Some(origin) = origin else { return Ok(None) };
         let name = format!("{REPOSITORY}:{}", self.template_tag(key));
         let found = self.engine.docker.inspect_image(&name).await;
         let found =
@@ -100,6 +112,16 @@ impl DockerRuntime {
             drop(self.engine.docker.start_container(&made, None).await);
         }
         Ok(self.engine.remove_container(&made).await?)
+    }
+
+    /// Forgets a template that is of no use: without its password nobody starts from it. Its image goes when
+    /// the next one is kept.
+    pub(super) fn forget_template(&self, key: &str) -> Result<(), StateError> {
+        let path = origin_folder(&self.home, key).join(ORIGIN);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StateError::io("remove", path)(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until nobody else is making this template. The caller looks again then: it may be there.

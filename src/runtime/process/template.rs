@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::identity::Identity;
 use super::spawn::RunAs;
 use crate::runtime::RuntimeError;
-use crate::runtime::origin::ORIGIN;
+use crate::runtime::origin::{ORIGIN, data_may_be_why};
 use crate::state::StateError;
 
 /// A template in the making; removed when dropped before it is [kept](Build::keep).
@@ -42,10 +42,7 @@ pub(super) fn may_be_why(error: &RuntimeError) -> bool {
             matches!(source.kind(), InvalidData | InvalidInput | NotFound | Other | UnexpectedEof)
         }
         RuntimeError::State(StateError::Damaged { path, .. }) => path.ends_with(ORIGIN),
-        RuntimeError::Exited { log, .. } => !log.iter().any(|line| line.contains("No space left on device")),
-        // It lets nobody in.
-        RuntimeError::Database { .. } | RuntimeError::AccountsLost { .. } => true,
-        _ => false,
+        error => data_may_be_why(error),
     }
 }
 

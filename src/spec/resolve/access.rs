@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Input, SYSTEM_MAX_TTL, check_unique, declared, lookup, ttl_pair};
+use super::{Input, SYSTEM_MAX_TTL, check_declared, check_unique, declared, ttl_pair};
 use crate::spec::decode::{At, Problems, did_you_mean};
-use crate::spec::diagnostic::{Diagnostic, Place};
+use crate::spec::diagnostic::{Diagnostic, MAX_PROBLEMS, Place};
 use crate::spec::files::Content;
 use crate::spec::load::Node;
 use crate::spec::model::{AppRoleSpec, PolicySpec};
@@ -91,6 +91,7 @@ fn faults(name: &str, text: &str) -> Vec<(Place, String, Option<String>)> {
     error
         .faults()
         .iter()
+        .take(MAX_PROBLEMS)
         .map(|fault| {
             let word = fault.span.text(text);
             let place = Place::at_offset(text, fault.span.offset, word.chars().count());
@@ -161,9 +162,8 @@ fn check_policy(policy: &At<String>, declared: Option<&[At<String>]>, problems: 
     if name == "root" {
         let message = "an AppRole cannot have the policy `root`";
         problems.add_help(policy.place, message, "write a policy that allows what it needs");
-    } else if name != "default"
-        && let Err(help) = lookup(name, declared, "policies")
-    {
-        problems.add_help(policy.place, format!("the policy `{name}` is not declared"), help);
+    } else if name != "default" {
+        let message = format!("the policy `{name}` is not declared");
+        check_declared(policy, declared, "policies", &message, problems);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sql::{Use, role_statements, script};
-use super::{Input, declared, lookup, port, ttl_pair};
+use super::{Input, check_declared, declared, port, ttl_pair};
 use crate::spec::decode::{At, Problems};
 use crate::spec::load::Node;
 use crate::spec::model::{
@@ -162,9 +162,8 @@ fn database_of<'a>(
     problems: &mut Problems<'_>,
 ) -> Option<&'a mut DatabaseSpec> {
     let wanted = wanted?;
-    if let Err(help) = lookup(&wanted.value, declared, "databases") {
-        problems.add_help(wanted.place, format!("there is no database `{}`", wanted.value), help);
-    }
+    let message = format!("there is no database `{}`", wanted.value);
+    check_declared(wanted, declared, "databases", &message, problems);
     databases.iter_mut().find(|database| database.name == wanted.value)
 }
 

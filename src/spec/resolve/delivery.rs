@@ -1,5 +1,6 @@
 //! Where an AppRole's role_id and secret_id go, whose they are, and how.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Group, User, getegid, geteuid};
@@ -81,17 +82,17 @@ fn owner(at: &At<String>, problems: &mut Problems<'_>) -> Option<Owner> {
 /// Notes files that would be written over: by one another, or in place of a folder.
 pub(super) fn check(file: &LabFile, input: &Input<'_>, problems: &mut Problems<'_>) {
     let delivers = file.approles.iter().filter_map(|approle| approle.deliver.as_ref());
-    let mut taken: Vec<(PathBuf, usize)> = Vec::new();
+    let mut taken: HashMap<PathBuf, usize> = HashMap::new();
     for name in delivers.flat_map(|deliver| [&deliver.role_id, &deliver.secret_id].into_iter().flatten()) {
         let Some(path) = input.files.output(&name.value) else { continue };
-        if let Some((_, line)) = taken.iter().find(|(other, _)| *other == path) {
+        if let Some(line) = taken.get(&path) {
             let message = format!("two files are delivered to `{}`", name.value);
             problems.add_help(name.place, message, format!("the other is on line {line}"));
         } else if path.is_dir() || name.value.ends_with('/') {
             let message = format!("`{}` is a folder, not a file", name.value);
             problems.add_help(name.place, message, "name the file in it too");
         }
-        taken.push((path, name.place.line));
+        taken.entry(path).or_insert(name.place.line);
     }
 }
 
@@ -103,7 +104,7 @@ pub(super) fn check_inputs<'a>(
     problems: &mut Problems<'_>,
 ) {
     let Origin::File(lab_file) = &input.origin else { return };
-    let (lab_file, inputs) = (place_of(lab_file), inputs.map(place_of).collect::<Vec<_>>());
+    let (lab_file, inputs) = (place_of(lab_file), inputs.map(place_of).collect::<HashSet<_>>());
     let delivers = file.approles.iter().filter_map(|approle| approle.deliver.as_ref());
     for name in delivers.flat_map(|deliver| [&deliver.role_id, &deliver.secret_id].into_iter().flatten()) {
         let Some(path) = input.files.output(&name.value).map(|path| place_of(&path)) else { continue };

@@ -64,6 +64,9 @@ fn read(input: &Input<'_>, problems: &mut Problems<'_>) -> Option<LabSpec> {
         }
     };
     let file = LabFile::decode(&root, problems)?;
+    if problems.is_full() {
+        return None;
+    }
     if file.api_version == ApiVersion::Missing {
         let help = format!("add `apiVersion: {API_VERSION}` as the first line");
         problems.add_help(start_of(&root), "the lab file lacks the key `apiVersion`", help);
@@ -251,13 +254,12 @@ fn check_ports(file: &LabFile, problems: &mut Problems<'_>) {
 
 /// Notes every name that was there before.
 fn check_unique(names: &[At<String>], what: &str, problems: &mut Problems<'_>) {
-    let mut first: HashMap<&str, usize> = HashMap::new();
+    let mut first: HashMap<&str, Place> = HashMap::new();
     for name in names {
-        let line = *first.entry(&name.value).or_insert(name.place.line);
-        let repeated = names.iter().find(|other| other.value == name.value);
-        if repeated.is_some_and(|other| other.place != name.place) {
+        let place = *first.entry(&name.value).or_insert(name.place);
+        if place != name.place {
             let message = format!("the {what} `{}` is used twice", name.value);
-            problems.add_help(name.place, message, format!("it is already on line {line}"));
+            problems.add_help(name.place, message, format!("it is already on line {}", place.line));
         }
     }
 }
@@ -301,18 +303,29 @@ fn declared(root: &Node, list: &str) -> Option<Vec<At<String>>> {
     Some(items.iter().filter_map(name_of).collect())
 }
 
-/// Whether one of the names is this one; else advice on what to write.
-fn lookup(name: &str, names: Option<&[At<String>]>, what: &str) -> Result<(), String> {
-    let Some(names) = names else { return Ok(()) };
-    let names: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
-    if names.contains(&name) {
-        return Ok(());
+/// Notes that none of the `names` is this one, and what to write instead. Where the names are not known,
+/// that is told already.
+fn check_declared(
+    name: &At<String>,
+    names: Option<&[At<String>]>,
+    what: &str,
+    message: &str,
+    problems: &mut Problems<'_>,
+) {
+    const SHOWN: usize = 20;
+    let Some(names) = names else { return };
+    let names = || names.iter().map(|name| name.value.as_str());
+    if problems.is_full() || names().any(|declared| declared == name.value) {
+        return;
     }
-    Err(match did_you_mean(name, names.iter().copied()) {
-        Some(help) => help,
-        None if names.is_empty() => format!("declare it under `{what}`"),
-        None => format!("the {what} are: {}", names.join(", ")),
-    })
+    let shown = names().take(SHOWN).collect::<Vec<_>>().join(", ");
+    let help = match (did_you_mean(&name.value, names()), names().count()) {
+        (Some(help), _) => help,
+        (None, 0) => format!("declare it under `{what}`"),
+        (None, count) if count > SHOWN => format!("the {what} are: {shown} and {} more", count - SHOWN),
+        (None, _) => format!("the {what} are: {shown}"),
+    };
+    problems.add_help(name.place, message, help);
 }
 
 /// A pair of lifetimes, the usual one and the longest. What is left out follows what is given.

@@ -145,6 +145,9 @@ fn check_placeholders(found: &Found<'_>, stripped: &str, usage: Use, problems: &
     let mut at = 0;
     while let Some(start) = text[at..].find("{{").map(|step| at + step) {
         let Some(len) = text[start..].find("}}").map(|end| end + 2) else { break };
+        if problems.is_full() {
+            break;
+        }
         let name = &text[start + 2..start + len - 2];
         if !known.contains(&name) {
             let message = format!("Vault does not know {{{{{name}}}}} here");
@@ -187,6 +190,9 @@ fn check_splitting(found: &Found<'_>, engine: Engine, problems: &mut Problems<'_
     };
     let mut offset = 0;
     for (kind, piece) in pieces(text, engine) {
+        if problems.is_full() {
+            break;
+        }
         if matches!(kind, Kind::Quoted | Kind::Dollar) && piece.contains(';') {
             let inside = offset + piece.find(';').unwrap_or(0);
             let message = "Vault splits statements at every `;`, inside quotes too";
