@@ -9,22 +9,6 @@ use serde_json::{Value, json};
 
 use crate::logical::{Object, Response};
 
-/// File systems that hold nobody's files.
-const VIRTUAL: [&str; 12] = [
-    "proc",
-    "sysfs",
-    "cgroup",
-    "cgroup2",
-    "devpts",
-    "devtmpfs",
-    "mqueue",
-    "tmpfs",
-    "securityfs",
-    "debugfs",
-    "tracefs",
-    "bpf",
-];
-
 /// What can be found out.
 pub fn info() -> Response {
     let mut response = Response::json(json!({ "timestamp": Timestamp::now().to_string() }));
@@ -112,13 +96,16 @@ fn cpu_times() -> Result<Value, String> {
     Ok(shown.collect())
 }
 
-/// The file systems of `/proc/self/mounts` that hold files.
+/// The mounted file systems that are on devices, as Vault shows them: any other may not answer at all, as a
+/// network share or FUSE whose other side is gone.
 fn disk() -> Result<Value, String> {
+    let known = read("/proc/filesystems")?;
+    let on_devices = on_devices(&known);
     let text = read("/proc/self/mounts")?;
     let mut shown = Vec::new();
     for line in text.lines() {
         let [_, path, kind, ..] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
-        if VIRTUAL.contains(&kind) || !Path::new(path).is_dir() {
+        if !on_devices.contains(&kind) || !Path::new(path).is_dir() {
             continue;
         }
         let Ok(found) = statvfs(path) else { continue };
@@ -140,6 +127,12 @@ fn disk() -> Result<Value, String> {
         }));
     }
     Ok(shown.into())
+}
+
+/// The types of file systems in `/proc/filesystems` that are on devices (proc(5)), and ZFS, which does not say so.
+fn on_devices(known: &str) -> Vec<&str> {
+    let kinds = known.lines().filter_map(|line| line.split_once('\t'));
+    kinds.filter(|(mark, kind)| *mark != "nodev" || *kind == "zfs").map(|(_, kind)| kind).collect()
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
@@ -224,4 +217,15 @@ fn memory() -> Result<Value, String> {
         "hugepagesfree": of("HugePages_Free") / 1024,
         "hugepagesize": of("Hugepagesize"),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_file_systems_on_devices_are_asked() {
+        let known = "nodev\tproc\nnodev\tfuse\n\text4\nnodev\tnfs4\n\tfuseblk\nnodev\tzfs\n";
+        assert_eq!(on_devices(known), ["ext4", "fuseblk", "zfs"]);
+    }
 }
