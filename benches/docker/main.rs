@@ -56,6 +56,7 @@ fn main() {
     let down = median("vaultlab down", downs.len(), |run| downs[run]);
     let again = median("vaultlab up, nothing to do", 5, |_| home.up("first"));
     let together = median("ten labs at once", 3, |_| home.together());
+    let engine = median("containers of ten that idle", 3, |_| plain.engine_alone(TOGETHER));
     drop(home);
 
     let by_hand = median("the example, by hand", 3, |run| plain.by_hand(run));
@@ -71,6 +72,7 @@ fn main() {
     seconds("down", down, "wanted: at most 1.5 s");
     seconds("up with nothing to do", again, "");
     ratio("ten labs at once / one", together, warm, "wanted: at most 4.00");
+    ratio("  of which the engine by itself", engine, warm, "as many containers that do nothing");
     ratio("by hand / up, cold", by_hand, its_cold, "the well-known example's job");
     ratio("by hand / up, warm", by_hand, its_warm, "");
 }

@@ -108,6 +108,36 @@ impl Plain {
         took
     }
 
+    /// What the engine takes for as many labs at once: networks, and containers of the same images that do
+    /// nothing.
+    pub fn engine_alone(&self, labs: usize) -> Duration {
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for lab in 0..labs {
+                scope.spawn(move || self.idle_lab(lab));
+            }
+        });
+        let took = began.elapsed();
+        self.clear();
+        took
+    }
+
+    fn idle_lab(&self, number: usize) {
+        let network = &format!("vaultlab-bench-{}-idle-{number}", std::process::id());
+        let label = ["--label", &self.label];
+        docker(&[&["network", "create"], &label[..], &[network]].concat());
+        std::thread::scope(|scope| {
+            for kind in KINDS {
+                scope.spawn(move || {
+                    let publish = format!("127.0.0.1:0:{}", kind.port());
+                    let idle = ["--entrypoint", "sleep", self.image(kind), "600"];
+                    let run = ["run", "-d", "--network", network, "-p", &publish];
+                    docker(&[&run, &label[..], &idle].concat());
+                });
+            }
+        });
+    }
+
     /// The steps of the well-known example.
     pub fn by_hand(&self, run: usize) -> Duration {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/docker/example.sh");
