@@ -87,6 +87,9 @@ impl Lab {
             stopped
         };
         let rest = async {
+            if rest.is_empty() {
+                return Ok(Vec::new());
+            }
             tokio::select! {
                 _ = vault_is_stopped => {}
                 () = runtime.gone(VAULT) => {}

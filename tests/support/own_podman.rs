@@ -118,6 +118,18 @@ fn bridges() -> Vec<String> {
     listed.lines().filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect()
 }
 
+/// Takes away what forwards ports of this machine into its networks: what is sent there would get no answer.
+fn stop_forwarding() {
+    let Ok(listed) = Command::new("iptables").args(["-t", "nat", "-S"]).output() else { return };
+    let prefix = format!("--to-destination {}", POOL.trim_end_matches("0.0/16"));
+    for rule in text(&listed.stdout).lines().filter(|rule| rule.contains(&prefix)) {
+        if let Some(rule) = rule.strip_prefix("-A ") {
+            let mut delete = Command::new("iptables");
+            drop(delete.args(["-t", "nat", "-D"]).args(rule.split_whitespace()).output());
+        }
+    }
+}
+
 fn address(folder: &tempfile::TempDir) -> String {
     format!("unix://{}", folder.path().join("socket").display())
 }
@@ -130,6 +142,7 @@ impl Drop for OwnPodman {
             }
         }
         // What a failed test left of its networks.
+        stop_forwarding();
         for bridge in bridges() {
             drop(Command::new("ip").args(["link", "delete", &bridge]).status());
         }
