@@ -17,6 +17,9 @@ pub const OPTIONS: &[&str] = &[
     "innodb-flush-log-at-trx-commit=2",
     "loose-innodb-flush-method=nosync",
     "loose-debug-no-sync",
+    // Its threads wait for work half a second at a time, and a stop for them; and the machine has a
+    // limited number of requests (`fs.aio-max-nr`), which labs side by side use up.
+    "innodb-use-native-aio=OFF",
     "innodb-buffer-pool-size=32M",
     "loose-innodb-doublewrite=0",
     "loose-performance-schema=OFF",
