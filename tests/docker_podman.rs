@@ -86,7 +86,7 @@ fn labs_live_on_podman_and_leave_nothing() {
     }
 }
 
-/// Podman may leave a bridge behind with a network that is removed too early.
+/// Podman removes a network that is in use when it is given its id, and leaves the bridge behind.
 #[test]
 fn a_database_on_this_host_is_reached_from_a_vault_on_podman() {
     if !support::databases() {
@@ -96,10 +96,8 @@ fn a_database_on_this_host_is_reached_from_a_vault_on_podman() {
     let home = tempfile::tempdir().unwrap();
     let mixed = lab(&podman, "podman-mixed", &home);
     let file = postgres_lab("podman", "runtime: docker\n  flavour: embedded");
-    mixed.write(
-        "vaultlab.yaml",
-        &file.replace("    engine: postgres\n", "    engine: postgres\n    runtime: process\n"),
-    );
+    let file = file.replace("    engine: postgres\n", "    engine: postgres\n    runtime: process\n");
+    mixed.write("vaultlab.yaml", &file);
     let up = |arguments: &[&str]| {
         let mut command = mixed.command(arguments);
         let output = command.env_remove("VAULTLAB_RUNTIME").output().unwrap();
@@ -110,6 +108,14 @@ fn a_database_on_this_host_is_reached_from_a_vault_on_podman() {
     assert!(up(&["up", "--progress", "quiet"]).contains("nothing to do"));
     up(&["creds", "app"]);
     assert!(OwnPodman::has_bridge());
+
+    // Somebody else's container on the network keeps it.
+    let network = podman.podman(&["network", "ls", "-q", "--filter", "label=dev.vaultlab.lab"]).unwrap();
+    let other = ["run", "-d", "--network", &network, "--entrypoint", "sleep", SERVER, "60"];
+    let other = podman.podman(&other).expect("a container");
+    up(&["down", "--volumes", "--progress", "quiet"]);
+    assert!(OwnPodman::has_bridge());
+    podman.podman(&["rm", "-f", "-t", "0", &other]).expect("it is there");
     up(&["down", "--volumes", "--progress", "quiet"]);
     mixed.assert_gone();
     assert!(!OwnPodman::has_bridge(), "the bridge went with the network");

@@ -1,5 +1,6 @@
 //! Podman's compatible socket, with a storage and networks of a test's own.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ const POOL: &str = "10.232.0.0/16";
 pub struct OwnPodman {
     folder: tempfile::TempDir,
     child: Option<Child>,
+    /// One at a time: all of a machine use the same addresses and the same folder for its networks' names.
+    _turn: File,
 }
 
 impl OwnPodman {
@@ -29,7 +32,9 @@ impl OwnPodman {
         if !has(images) {
             return None;
         }
-        let mut podman = Self { folder: tempfile::tempdir().expect("a folder"), child: None };
+        let turn = File::create(std::env::temp_dir().join("vaultlab-own-podman.lock")).expect("a file");
+        turn.lock().expect("a lock");
+        let mut podman = Self { folder: tempfile::tempdir().expect("a folder"), child: None, _turn: turn };
         if let Err(cause) = podman.begin() {
             let required = std::env::var_os("VAULTLAB_REQUIRE_DOCKER").is_some();
             assert!(!required, "VAULTLAB_REQUIRE_DOCKER is set, but there is no Podman: {cause}");
@@ -90,7 +95,7 @@ impl OwnPodman {
              [engine]\nevents_logger = \"file\"\ncgroup_manager = \"cgroupfs\"\n{runtime}"
         );
         std::fs::write(self.path("containers.conf"), configuration).expect("a file");
-        let log = std::fs::File::create(self.path("log")).expect("a log");
+        let log = File::create(self.path("log")).expect("a log");
         let child = self
             .program()
             .args(["system", "service", "--time=0", &self.address()])

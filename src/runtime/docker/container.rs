@@ -1,7 +1,6 @@
 //! Containers: made from a plan, found by label, and watched while they start.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HostConfig,
@@ -21,9 +20,6 @@ use super::error::{DockerError, unless_absent};
 use super::names::{KIND, Labels, Names, SPEC_HASH, digest, has_all};
 use super::{BUSY_INTERVAL, BUSY_PATIENCE};
 use crate::service::ServiceKind;
-
-/// How long Podman is given to clean up after a container that was stopped.
-const PODMAN_CLEANS_UP: Duration = Duration::from_millis(500);
 
 /// Everything a container is made from.
 #[derive(Debug, Clone)]
@@ -272,25 +268,12 @@ impl Engine {
 
     /// Removes a container, running or not, with the volumes that have no name.
     pub(super) async fn remove_container(&self, id: &str) -> Result<(), DockerError> {
-        if self.is_podman().await {
-            self.stop_and_let_clean_up(id).await;
-        }
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removed = self.docker.remove_container(id, Some(options)).await;
         match removed.map_err(DockerError::operation(format!("remove the container {id}"))) {
             // It is being removed already.
             Err(error) if error.is_absent() || error.is_conflict() => Ok(()),
             other => other,
-        }
-    }
-
-    /// Podman cleans up after a container in a program of its own, which begins when that has ended. Where it
-    /// is removed meanwhile, its network namespace may stay, and so the bridge and rules of the firewall.
-    async fn stop_and_let_clean_up(&self, id: &str) {
-        let options = StopContainerOptionsBuilder::new().t(0).build();
-        // One that does not run is cleaned up; what cannot be stopped is removed all the same.
-        if self.docker.stop_container(id, Some(options)).await.is_ok() {
-            tokio::time::sleep(PODMAN_CLEANS_UP).await;
         }
     }
 

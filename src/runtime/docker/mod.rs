@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -76,9 +76,6 @@ pub struct DockerRuntime {
     images: Mutex<HashMap<String, Image>>,
     /// Held while the lab's network is looked for and made.
     network: Mutex<()>,
-    /// Read while containers are removed, written while the network is: Podman lets it go while a container
-    /// is on its way, and leaves the bridge and rules of the firewall behind.
-    removing: RwLock<()>,
     /// Templates that are being kept.
     keeping: Mutex<JoinSet<()>>,
 }
@@ -104,7 +101,6 @@ impl DockerRuntime {
             ports: Arc::default(),
             images: Mutex::default(),
             network: Mutex::default(),
-            removing: RwLock::default(),
             keeping: Mutex::default(),
         })
     }
@@ -155,7 +151,6 @@ impl DockerRuntime {
 
     /// Removes the lab's network unless a container is on it.
     pub(super) async fn remove_unused_network(&self) -> Result<(), RuntimeError> {
-        let _none_goes = self.removing.write().await;
         self.engine.remove_network(&self.names).await?;
         Ok(())
     }
@@ -263,10 +258,7 @@ impl Runtime for DockerRuntime {
     }
 
     async fn remove(&self, service: &str) -> Result<(), RuntimeError> {
-        {
-            let _goes = self.removing.read().await;
-            self.clear(service).await?;
-        }
+        self.clear(service).await?;
         self.remove_unused_network().await?;
         self.lab.remove_service(service)?;
         Ok(self.ledger.forget(service)?)

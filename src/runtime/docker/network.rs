@@ -78,6 +78,9 @@ impl Engine {
         }
     }
 
+    /// What each network of the lab goes by. With Docker that is an id, as several may have one name. Podman
+    /// looks for containers on the name it is given only: by its id it removes a network from under them,
+    /// and then cannot take down the bridge or the rules of the firewall.
     async fn networks(&self, names: &Names) -> Result<Vec<String>, DockerError> {
         let filters = names.filters(None);
         let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
@@ -86,6 +89,7 @@ impl Engine {
             found.map_err(DockerError::operation(format!("look for the network {}", names.network())))?;
         let ours = |labels: Option<&Labels>| labels.is_some_and(|labels| has_all(labels, &filters));
         let found = found.into_iter().filter(|network| ours(network.labels.as_ref()));
-        Ok(found.filter_map(|network| network.id).collect())
+        let by_name = self.is_podman().await;
+        Ok(found.filter_map(|network| if by_name { network.name } else { network.id }).collect())
     }
 }
