@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 use super::{KeeperError, SUPERVISE};
-use crate::runtime::process::{signal_program, signal_readers_of_removed};
+use crate::runtime::process::{signal_program, signal_readers, signal_readers_of_removed};
 use crate::state::{FileLock, LabDir, LockHolder, StateError, Visibility, write_json_unsynced};
 
 /// How long a keeper may take to end before it is killed. It finishes what it has begun for 3 s.
@@ -36,7 +36,7 @@ pub fn request_stop(dir: &LabDir) -> Result<Option<LockHolder>, KeeperError> {
     }
     let Err(holder) = FileLock::try_lock(&dir.keeper_lock())? else { return Ok(None) };
     let written = write_json_unsynced(&dir.keeper_stop(), &"end", Visibility::Private);
-    let told = signal(&holder, Signal::SIGTERM);
+    let told = signal(dir, &holder, Signal::SIGTERM);
     match written {
         // Only the file reaches one that is no process of this host, unless it has ended by now.
         Err(error) if !told && FileLock::try_lock(&dir.keeper_lock())?.is_err() => Err(error.into()),
@@ -65,7 +65,7 @@ pub async fn stop(dir: &LabDir) -> Result<(FileLock, bool), KeeperError> {
                     request_stop(dir)?;
                     asked = Some(holder);
                 }
-                Err(holder) if kill => drop(signal(&holder, Signal::SIGKILL)),
+                Err(holder) if kill => drop(signal(dir, &holder, Signal::SIGKILL)),
                 Err(_) => {}
             }
             if Instant::now() >= deadline {
@@ -106,8 +106,34 @@ pub(super) fn forget_request(dir: &LabDir) -> Result<(), KeeperError> {
 }
 
 /// Only a process that runs `supervise` on this host is sent a signal; one that has ended by now needs
-/// none. Gives whether it was sent.
-fn signal(holder: &LockHolder, signal: Signal) -> bool {
+/// none. One that is not known by what is written in its lock is known by the lock, which is the standard
+/// input it was given. Gives whether it was sent.
+fn signal(dir: &LabDir, holder: &LockHolder, signal: Signal) -> bool {
     let pid = holder.pid().filter(|_| holder.to_string().starts_with(SUPERVISE));
     pid.is_some_and(|pid| signal_program(pid, "supervise", signal).unwrap_or(false))
+        || signal_readers(&dir.keeper_lock(), signal).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::state::Home;
+
+    #[test]
+    fn a_keeper_that_has_not_signed_is_told_although_nothing_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Home::at(folder.path()).unwrap().lab("unsigned").unwrap();
+        dir.create().unwrap();
+        let lock = FileLock::try_lock(&dir.keeper_lock()).unwrap().unwrap();
+        let stdin = Stdio::from(lock.to_hand_on().unwrap());
+        let mut keeper = Command::new("sleep").arg("60").stdin(stdin).spawn().unwrap();
+        drop(lock);
+        // Nothing can be put in its place.
+        std::fs::create_dir_all(dir.keeper_stop().join("full")).unwrap();
+        assert!(request_stop(&dir).unwrap().is_some());
+        assert!(!keeper.wait().unwrap().success(), "it was ended by the signal");
+        assert_eq!(request_stop(&dir).unwrap(), None);
+    }
 }

@@ -9,8 +9,13 @@ use std::time::Duration;
 
 use super::ProvisionError;
 use crate::report::Outcome;
+use crate::secret::Secret;
 use crate::state::{KeyStore, VaultKeys};
 use crate::vault::{Client, OrphanToken, RootGeneration, TokenLife, VaultError};
+
+/// How often root is tried for while others end the attempts: what a program asked Vault for that was
+/// killed may be done after ours began.
+const ATTEMPTS: usize = 5;
 
 /// Makes a token with the policy `root` through the unseal keys. It ends after `ttl` at the latest
 /// (revoke it before), or never when there is none.
@@ -27,8 +32,14 @@ pub async fn regain_root(
     ttl: Option<Duration>,
 ) -> Result<Client, ProvisionError> {
     let on = |source| ProvisionError::On { what: "a root token through the unseal keys".into(), source };
-    let attempt = start(vault).await.map_err(on)?;
-    let endless = match collect(vault, &attempt, keys).await {
+    let mut result = attempt_root(vault, keys).await;
+    for _ in 1..ATTEMPTS {
+        if !matches!(&result, Err(error) if was_ended(error)) {
+            break;
+        }
+        result = attempt_root(vault, keys).await;
+    }
+    let endless = match result {
         Ok(Some(token)) => vault.with_token(token),
         Ok(None) => {
             // The next one must not find it under way.
@@ -50,6 +61,21 @@ pub async fn regain_root(
     Ok(vault.with_token(token.map_err(on)?))
 }
 
+/// One attempt from its beginning; `None` when there are not keys enough.
+async fn attempt_root(vault: &Client, keys: &VaultKeys) -> Result<Option<Secret>, VaultError> {
+    let attempt = start(vault).await?;
+    collect(vault, &attempt, keys).await
+}
+
+/// Whether somebody else gave the attempt up meanwhile, or began another
+/// (`vault/generate_root.go`): nothing is known of the keys then.
+fn was_ended(error: &VaultError) -> bool {
+    let VaultError::Refused { status: 400 | 500, errors, .. } = error else { return false };
+    errors.iter().any(|text| {
+        text.contains("no root generation in progress") || text.contains("incorrect nonce supplied")
+    })
+}
+
 async fn start(vault: &Client) -> Result<RootGeneration, VaultError> {
     match vault.start_root_generation().await {
         Err(error) if error.is_status(400) => {
@@ -64,7 +90,7 @@ async fn collect(
     vault: &Client,
     attempt: &RootGeneration,
     keys: &VaultKeys,
-) -> Result<Option<crate::secret::Secret>, VaultError> {
+) -> Result<Option<Secret>, VaultError> {
     for key in &keys.unseal_keys {
         if let Some(token) = vault.continue_root_generation(attempt, key).await? {
             return Ok(Some(token));
@@ -90,4 +116,40 @@ pub async fn revoke_root(
     }
     store.save(&keys.clone().with_root_token(None))?;
     Ok(Outcome::changed("Vault refuses it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_somebody_else_ends_is_made_again() {
+        let server = vaultlab_server::Server::builder().start().await.unwrap();
+        let vault = Client::new(&format!("http://{}", server.addresses()[0])).unwrap();
+        let made = vault.init(20, 20).await.unwrap();
+        for key in &made.keys {
+            vault.unseal(key).await.unwrap();
+        }
+        let keys = VaultKeys::new(made.keys, 20, made.root_token);
+
+        // What Vault is asked for only now by a program that is dead: the attempt is not its own.
+        let attempt = start(&vault).await.unwrap();
+        vault.cancel_root_generation().await.unwrap();
+        assert!(was_ended(&collect(&vault, &attempt, &keys).await.unwrap_err()));
+        start(&vault).await.unwrap();
+        assert!(was_ended(&collect(&vault, &attempt, &keys).await.unwrap_err()));
+        let late = async {
+            for _ in 1..ATTEMPTS {
+                tokio::task::yield_now().await;
+                vault.cancel_root_generation().await.unwrap();
+            }
+        };
+        let (root, ()) = tokio::join!(regain_root(&vault, &keys, Path::new("keys.json"), None), late);
+        assert!(root.unwrap().token_is_valid().await.unwrap());
+
+        let foreign = VaultKeys::new(vec!["00".repeat(32).as_str().into(); 20], 20, "".into());
+        let error = regain_root(&vault, &foreign, Path::new("keys.json"), None).await.unwrap_err();
+        assert!(matches!(error, ProvisionError::WrongKeys { .. }), "{error}");
+        server.stop().await;
+    }
 }

@@ -146,6 +146,11 @@ pub(super) fn signal_program(pid: u32, argument: &str, signal: Signal) -> std::i
     found.map_or(Ok(false), |process| process.signal(signal).map(|()| true))
 }
 
+/// Processes whose standard input is the file at `path`. Empty where the system does not tell.
+pub(super) fn reading(path: &Path) -> Vec<Identity> {
+    linking("fd/0", path)
+}
+
 /// Processes whose standard input is the file that was at `path` before it was removed. Empty where the
 /// system does not tell.
 pub(super) fn reading_removed(path: &Path) -> Vec<Identity> {

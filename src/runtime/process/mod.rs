@@ -51,12 +51,20 @@ pub fn signal_program(pid: u32, argument: &str, signal: nix::sys::signal::Signal
     identity::signal_program(pid, argument, signal)
 }
 
+/// Sends a signal to the processes whose standard input is the file at `path`. Gives whether there are any.
+pub fn signal_readers(path: &Path, signal: nix::sys::signal::Signal) -> std::io::Result<bool> {
+    signal_all(&identity::reading(path), signal)
+}
+
 /// Sends a signal to the processes whose standard input is the file that was at `path` before it was
 /// removed. Gives whether there are any.
 pub fn signal_readers_of_removed(path: &Path, signal: nix::sys::signal::Signal) -> std::io::Result<bool> {
-    let readers = identity::reading_removed(path);
-    readers.iter().try_for_each(|reader| reader.signal(signal))?;
-    Ok(!readers.is_empty())
+    signal_all(&identity::reading_removed(path), signal)
+}
+
+fn signal_all(processes: &[identity::Identity], signal: nix::sys::signal::Signal) -> std::io::Result<bool> {
+    processes.iter().try_for_each(|process| process.signal(signal))?;
+    Ok(!processes.is_empty())
 }
 
 /// Runs the services of one lab as programs of this host.
