@@ -389,7 +389,8 @@ fn mysql_version(line: &str) -> Result<(bool, String), String> {
     Ok((mariadb, version.to_owned()))
 }
 
-/// Flavour and version out of `Vault v1.20.0 (…), built …` or `OpenBao v2.4.1 (…), built …`.
+/// Flavour and version out of `Vault v1.20.0 (…), built …` or `OpenBao v2.4.1, built …`: without a revision
+/// there are no brackets.
 fn vault_version(line: &str) -> Result<(Flavour, String), String> {
     let mut words = line.split_whitespace();
     let flavour = match words.next() {
@@ -397,7 +398,7 @@ fn vault_version(line: &str) -> Result<(Flavour, String), String> {
         Some("OpenBao") => Flavour::OpenBao,
         _ => return Err(format!("it says {line:?} of its version: it is neither Vault nor OpenBao")),
     };
-    let version = words.next().unwrap_or_default().trim_start_matches('v');
+    let version = words.next().unwrap_or_default().trim_start_matches('v').trim_end_matches(',');
     Ok((flavour, version.to_owned()))
 }
 

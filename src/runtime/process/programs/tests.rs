@@ -40,6 +40,7 @@ fn versions_are_read_as_servers_print_them() {
     assert!(mysql_version("hello").is_err());
     assert_eq!(vault_version("Vault v1.20.0 (abc), built 2026"), Ok((Flavour::Vault, "1.20.0".into())));
     assert_eq!(vault_version("OpenBao v2.4.1 (abc), built 2026"), Ok((Flavour::OpenBao, "2.4.1".into())));
+    assert_eq!(vault_version("Vault v1.20.0-beta1, built 2026"), Ok((Flavour::Vault, "1.20.0-beta1".into())));
     assert!(vault_version("HashiVault 1").is_err());
     assert!(fits("1.20.3", Some("1.20")) && fits("1.20.3", None) && !fits("1.2.0", Some("1.20")));
 }
