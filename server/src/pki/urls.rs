@@ -109,17 +109,23 @@ pub(super) struct CrlSettings {
     expiry_text: String,
     /// Whether the list is empty whatever was revoked.
     pub disable: bool,
+    /// Whether the list is made anew before it is out of date, not when it is.
+    #[serde(default)]
+    auto_rebuild: bool,
     /// `ocsp_disable`, which has no effect here.
     #[serde(default)]
     ocsp_disable: Option<bool>,
-    /// Durations that have no effect here, as they were sent.
+    /// Durations that say how long before, or have no effect here, as they were sent.
     #[serde(default)]
     others: BTreeMap<String, String>,
 }
 
-/// Durations of what this server does not do, with their defaults.
+const GRACE: &str = "auto_rebuild_grace_period";
+const GRACE_DEFAULT: &str = "12h";
+
+/// Durations beside the list's own life, with their defaults.
 const OTHER_DURATIONS: [(&str, &str); 3] =
-    [("auto_rebuild_grace_period", "12h"), ("delta_rebuild_interval", "15m"), ("ocsp_expiry", "12h")];
+    [(GRACE, GRACE_DEFAULT), ("delta_rebuild_interval", "15m"), ("ocsp_expiry", "12h")];
 
 impl Default for CrlSettings {
     fn default() -> Self {
@@ -127,6 +133,7 @@ impl Default for CrlSettings {
             expiry: Duration::from_hours(72),
             expiry_text: "72h".to_owned(),
             disable: false,
+            auto_rebuild: false,
             ocsp_disable: None,
             others: BTreeMap::new(),
         }
@@ -136,7 +143,7 @@ impl Default for CrlSettings {
 impl CrlSettings {
     /// Takes over what a request sends.
     pub fn update(&mut self, fields: Fields<'_>) -> Result<(), Error> {
-        for name in ["auto_rebuild", "enable_delta", "unified_crl", "cross_cluster_revocation"] {
+        for name in ["enable_delta", "unified_crl", "cross_cluster_revocation"] {
             if fields.bool(name)? == Some(true) {
                 return Err(Error::bad_request(format!("{name} is not supported by this server")));
             }
@@ -153,6 +160,7 @@ impl CrlSettings {
         if let Some(disable) = fields.bool("disable")? {
             self.disable = disable;
         }
+        self.auto_rebuild = fields.bool("auto_rebuild")?.unwrap_or(self.auto_rebuild);
         self.ocsp_disable = fields.bool("ocsp_disable")?.or(self.ocsp_disable);
         for (name, _) in OTHER_DURATIONS {
             let unreadable =
@@ -161,20 +169,46 @@ impl CrlSettings {
                 self.others.insert(name.to_owned(), fields.string(name)?.unwrap_or_default());
             }
         }
+        if self.auto_rebuild && self.grace() >= self.expiry {
+            return Err(Error::bad_request(format!(
+                "CRL auto-rebuilding grace period ({}) must be strictly shorter than CRL expiry ({}) value when \
+                 auto-rebuilding of CRLs is enabled",
+                self.other(GRACE, GRACE_DEFAULT),
+                self.expiry_text(),
+            )));
+        }
         Ok(())
+    }
+
+    /// How long before it is out of date the list is made anew.
+    pub fn grace(&self) -> Duration {
+        let text = self.other(GRACE, GRACE_DEFAULT);
+        if self.auto_rebuild { duration::parse(text).unwrap_or_default() } else { Duration::ZERO }
+    }
+
+    fn other<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
+        self.others.get(name).map_or(default, String::as_str)
+    }
+
+    fn expiry_text(&self) -> String {
+        if self.expiry_text.is_empty() {
+            duration::format_short(self.expiry)
+        } else {
+            self.expiry_text.clone()
+        }
     }
 
     /// What a read answers.
     pub fn describe(&self) -> Value {
         let mut shown = json!({
-            "auto_rebuild": false,
+            "auto_rebuild": self.auto_rebuild,
             "disable": self.disable,
             "enable_delta": false,
-            "expiry": if self.expiry_text.is_empty() { duration::format_short(self.expiry) } else { self.expiry_text.clone() },
+            "expiry": self.expiry_text(),
             "ocsp_disable": self.ocsp_disable.unwrap_or(true),
         });
         for (name, default) in OTHER_DURATIONS {
-            shown[name] = json!(self.others.get(name).map_or(default, String::as_str));
+            shown[name] = json!(self.other(name, default));
         }
         shown
     }
@@ -206,7 +240,11 @@ mod tests {
         let mut update = |body: Value| settings.update(Fields::new(body.as_object().unwrap()));
         update(json!({"expiry": "1h", "disable": true})).unwrap();
         assert!(update(json!({"expiry": 0})).is_err());
-        assert!(update(json!({"enable_delta": true})).is_err());
+        for name in ["enable_delta", "unified_crl", "cross_cluster_revocation"] {
+            let error = update(json!({ name: true })).unwrap_err();
+            assert_eq!(error.to_string(), format!("{name} is not supported by this server"));
+            update(json!({ name: false })).unwrap();
+        }
         update(json!({"ocsp_expiry": "2h", "ocsp_disable": false})).unwrap();
         let error = update(json!({"delta_rebuild_interval": "x"})).unwrap_err();
         assert_eq!(
@@ -217,5 +255,21 @@ mod tests {
         assert_eq!((&shown["ocsp_expiry"], &shown["ocsp_disable"]), (&json!("2h"), &json!(false)));
         assert_eq!(shown["auto_rebuild_grace_period"], "12h");
         assert_eq!(settings.expiry, Duration::from_hours(1));
+    }
+    #[test]
+    fn a_list_rebuilt_by_itself_is_so_before_it_is_out_of_date() {
+        let mut settings = CrlSettings::default();
+        assert_eq!(settings.grace(), Duration::ZERO);
+        let mut update = |body: Value| settings.update(Fields::new(body.as_object().unwrap()));
+        update(json!({"auto_rebuild": true, "auto_rebuild_grace_period": "1h"})).unwrap();
+        let too_long = update(json!({"auto_rebuild_grace_period": "72h"})).unwrap_err();
+        assert_eq!(
+            too_long.to_string(),
+            "CRL auto-rebuilding grace period (72h) must be strictly shorter than CRL expiry (72h) value when \
+             auto-rebuilding of CRLs is enabled"
+        );
+        update(json!({"auto_rebuild_grace_period": "1h"})).unwrap();
+        assert_eq!(settings.grace(), Duration::from_hours(1));
+        assert_eq!(settings.describe()["auto_rebuild"], true);
     }
 }
