@@ -206,6 +206,10 @@ fn update_config(config: &mut MountConfig, table: Table, fields: Fields<'_>) -> 
             _ => return Err(Error::bad_request("invalid value for 'token_type'")),
         }
     }
+    // What is built in has no version to choose.
+    if let Some(version) = fields.string("plugin_version")?.filter(|version| !version.is_empty()) {
+        return Err(Error::bad_request(format!("plugin version {version:?} not found in the catalog")));
+    }
     Ok(())
 }
 
