@@ -105,7 +105,11 @@ async fn unseal(core: &Arc<Core>, body: &Bytes) -> Result<Reply, Error> {
             "'key' must be specified in request body as JSON, or 'reset' set to true",
         ));
     }
-    core.unseal(parse_share(&key)?).await?;
+    let share = parse_share(&key)?;
+    if core.active().is_none() && fields.bool("migrate")?.unwrap_or_default() {
+        return Err(Error::coded(500, "can't perform a seal migration, no migration seal found"));
+    }
+    core.unseal(share).await?;
     Ok(Reply::json(200, &core.seal_status()?))
 }
 
