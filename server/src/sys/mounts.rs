@@ -406,6 +406,11 @@ pub async fn remount(
     if from.is_empty() || to.is_empty() {
         return Err(Error::bad_request("both 'from' and 'to' path must be specified as a string"));
     }
+    for (name, path) in [("from", &from), ("to", &to)] {
+        if path.trim() != path {
+            return Err(Error::bad_request(format!("'{name}' path cannot contain trailing whitespace")));
+        }
+    }
     let (from, to) = (clean_path(&from)?, clean_path(&to)?);
     active.remount(&from, &to, registry).await?;
     let id = random::uuid();
