@@ -24,7 +24,7 @@ pub const ROUTES: &[(&str, &[&str], &str)] = &[
 /// The answer, when the path is one of these.
 pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option<Reply> {
     let method = if parts.method == "PUT" { "POST" } else { parts.method.as_str() };
-    let path = parts.path.trim_end_matches('/');
+    let path = parts.path;
     // Sealing needs a token, except where there is nothing to seal; other methods it never has.
     if path == "sys/seal" && method != "POST" {
         return Some(Reply::errors(405, &[]));

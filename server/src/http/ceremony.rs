@@ -27,7 +27,7 @@ const RECOVERY: [&str; 3] =
 
 /// Whether the path is one of these.
 pub fn is_one(parts: &Parts<'_>) -> bool {
-    let path = parts.path.trim_end_matches('/');
+    let path = parts.path;
     ROUTES.iter().any(|(known, ..)| *known == path) || RECOVERY.contains(&path)
 }
 
@@ -36,7 +36,7 @@ pub fn is_one(parts: &Parts<'_>) -> bool {
 /// # Errors
 /// As each operation says.
 pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Result<Reply, Error> {
-    handle(core, parts.method.as_str(), parts.path.trim_end_matches('/'), body).await
+    handle(core, parts.method.as_str(), parts.path, body).await
 }
 
 async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Result<Reply, Error> {
