@@ -115,6 +115,9 @@ pub(super) struct CrlSettings {
     /// `ocsp_disable`, which has no effect here.
     #[serde(default)]
     ocsp_disable: Option<bool>,
+    /// `max_crl_entries`, which has no effect here; -1 for no limit.
+    #[serde(default)]
+    max_entries: Option<i64>,
     /// Durations that say how long before, or have no effect here, as they were sent.
     #[serde(default)]
     others: BTreeMap<String, String>,
@@ -122,6 +125,15 @@ pub(super) struct CrlSettings {
 
 const GRACE: &str = "auto_rebuild_grace_period";
 const GRACE_DEFAULT: &str = "12h";
+
+/// `max_crl_entries` where it is not set.
+const MAX_ENTRIES: i64 = 100_000;
+
+/// How far below zero a duration is.
+fn below_zero(text: &str) -> Option<Duration> {
+    let below = duration::parse(text.strip_prefix('-')?).ok()?;
+    (!below.is_zero()).then_some(below)
+}
 
 /// Durations beside the list's own life, with their defaults.
 const OTHER_DURATIONS: [(&str, &str); 3] =
@@ -135,6 +147,7 @@ impl Default for CrlSettings {
             disable: false,
             auto_rebuild: false,
             ocsp_disable: None,
+            max_entries: None,
             others: BTreeMap::new(),
         }
     }
@@ -143,9 +156,24 @@ impl Default for CrlSettings {
 impl CrlSettings {
     /// Takes over what a request sends.
     pub fn update(&mut self, fields: Fields<'_>) -> Result<(), Error> {
-        for name in ["enable_delta", "unified_crl", "cross_cluster_revocation"] {
-            if fields.bool(name)? == Some(true) {
-                return Err(Error::bad_request(format!("{name} is not supported by this server")));
+        for (name, refusal) in [
+            ("enable_delta", "enable_delta is not supported by this server"),
+            (
+                "unified_crl_on_existing_paths",
+                "unified_crl_on_existing_paths cannot be enabled if unified_crl is disabled",
+            ),
+            (
+                "cross_cluster_revocation",
+                "Global, cross-cluster revocation queue (cross_cluster_revocation) can only be enabled on Vault \
+                 Enterprise.",
+            ),
+            ("unified_crl", "unified_crl can only be enabled on Vault Enterprise"),
+        ] {
+            // Whether there are lists of all clusters decides what is wrong about showing them.
+            let without =
+                name != "unified_crl_on_existing_paths" || fields.bool("unified_crl")? != Some(true);
+            if fields.bool(name)? == Some(true) && without {
+                return Err(Error::bad_request(refusal));
             }
         }
         // Read as a text first, so its errors are not those of a field.
@@ -162,6 +190,15 @@ impl CrlSettings {
         }
         self.auto_rebuild = fields.bool("auto_rebuild")?.unwrap_or(self.auto_rebuild);
         self.ocsp_disable = fields.bool("ocsp_disable")?.or(self.ocsp_disable);
+        // Others than these two values leave it as it is.
+        let limit = fields.int("max_crl_entries")?.filter(|limit| *limit == -1 || *limit > 0);
+        self.max_entries = limit.or(self.max_entries);
+        if let Some(below) = fields.string("ocsp_expiry")?.and_then(|text| below_zero(&text)) {
+            return Err(Error::bad_request(format!(
+                "ocsp_expiry must be greater than or equal to 0 got: -{}",
+                duration::format(below)
+            )));
+        }
         for (name, _) in OTHER_DURATIONS {
             let unreadable =
                 |error| Error::bad_request(format!("given {name} could not be decoded: {error}"));
@@ -202,10 +239,14 @@ impl CrlSettings {
     pub fn describe(&self) -> Value {
         let mut shown = json!({
             "auto_rebuild": self.auto_rebuild,
+            "cross_cluster_revocation": false,
             "disable": self.disable,
             "enable_delta": false,
             "expiry": self.expiry_text(),
-            "ocsp_disable": self.ocsp_disable.unwrap_or(true),
+            "max_crl_entries": self.max_entries.unwrap_or(MAX_ENTRIES),
+            "ocsp_disable": self.ocsp_disable.unwrap_or_default(),
+            "unified_crl": false,
+            "unified_crl_on_existing_paths": false,
         });
         for (name, default) in OTHER_DURATIONS {
             shown[name] = json!(self.other(name, default));
@@ -240,10 +281,20 @@ mod tests {
         let mut update = |body: Value| settings.update(Fields::new(body.as_object().unwrap()));
         update(json!({"expiry": "1h", "disable": true})).unwrap();
         assert!(update(json!({"expiry": 0})).is_err());
-        for name in ["enable_delta", "unified_crl", "cross_cluster_revocation"] {
+        for (name, text) in [
+            ("enable_delta", "not supported by this server"),
+            ("unified_crl", "only be enabled on Vault Enterprise"),
+            ("cross_cluster_revocation", "only be enabled on Vault Enterprise"),
+            ("unified_crl_on_existing_paths", "if unified_crl is disabled"),
+        ] {
             let error = update(json!({ name: true })).unwrap_err();
-            assert_eq!(error.to_string(), format!("{name} is not supported by this server"));
+            assert!(error.to_string().contains(text), "{error}");
             update(json!({ name: false })).unwrap();
+        }
+        let error = update(json!({"ocsp_expiry": "-90m"})).unwrap_err();
+        assert_eq!(error.to_string(), "ocsp_expiry must be greater than or equal to 0 got: -1h30m0s");
+        for limit in [5, 0, -7] {
+            update(json!({ "max_crl_entries": limit })).unwrap();
         }
         update(json!({"ocsp_expiry": "2h", "ocsp_disable": false})).unwrap();
         let error = update(json!({"delta_rebuild_interval": "x"})).unwrap_err();
@@ -254,6 +305,7 @@ mod tests {
         let shown = settings.describe();
         assert_eq!((&shown["ocsp_expiry"], &shown["ocsp_disable"]), (&json!("2h"), &json!(false)));
         assert_eq!(shown["auto_rebuild_grace_period"], "12h");
+        assert_eq!(shown["max_crl_entries"], 5);
         assert_eq!(settings.expiry, Duration::from_hours(1));
     }
     #[test]
