@@ -22,6 +22,7 @@ mod identity;
 pub mod kv;
 pub mod logical;
 pub mod pki;
+mod plugin_version;
 pub mod policy;
 pub mod random;
 pub mod redact;

@@ -150,8 +150,13 @@ pub async fn answer(active: &Active, request: &Request) -> Result<Option<Respons
 
 /// The wrapping token a request means: the one in its body, else the one it comes with.
 fn target(request: &Request) -> Result<String, Error> {
-    let given = request.fields().string("token")?.filter(|token| !token.is_empty());
-    Ok(given.unwrap_or_else(|| request.client_token.clone()))
+    let refused = |cause| Error::coded(403, format!("error validating wrapping token: {cause} request body"));
+    match request.fields().value("token") {
+        None => Ok(request.client_token.clone()),
+        Some(Value::String(token)) if token.is_empty() => Err(refused("empty token in")),
+        Some(Value::String(token)) => Ok(token.clone()),
+        Some(_) => Err(refused("could not decode token in")),
+    }
 }
 
 /// A live wrapping token.

@@ -60,8 +60,21 @@ pub enum WrongKeys {
     #[error("failed to compute root key: {0}")]
     Apart(ShamirError),
     /// They are not those of this server.
-    #[error("invalid key: failed to decrypt keys from storage: cipher: message authentication failed")]
+    #[error("invalid key: failed to decrypt keys from storage")]
     Others,
+}
+
+impl WrongKeys {
+    /// The cause, with the name the keys have in an operation.
+    pub(super) fn told(&self, name: &str) -> String {
+        match self {
+            Self::Apart(_) => self.to_string(),
+            Self::Others => format!(
+                "{self}: error decrypting seal wrapped value\nerror decrypting using seal {name}: cipher: message \
+                 authentication failed"
+            ),
+        }
+    }
 }
 
 /// The operations under way.
@@ -161,7 +174,8 @@ impl Core {
         self.verify_shares(&shares).map_err(|error| match error {
             WrongKeys::Apart(_) => Error::bad_request(error.to_string()),
             WrongKeys::Others => Error::bad_request(format!(
-                "root generation aborted: unable to authenticate: unable to retrieve stored keys: {error}"
+                "root generation aborted: unable to authenticate: unable to retrieve stored keys: {}",
+                error.told("shamir")
             )),
         })?;
         let token = Zeroizing::new(token::create_root(&active).await?);

@@ -99,6 +99,8 @@ pub struct MountConfig {
     pub force_no_cache: bool,
     /// `listing_visibility`: empty, `unauth` or `hidden`.
     pub listing_visibility: String,
+    /// The version that was tuned to; it is the one built in.
+    pub plugin_version: String,
     /// `token_type` of auth mounts; empty is `default-service`.
     pub token_type: String,
     /// Request fields audit devices show in clear.
@@ -208,8 +210,8 @@ impl MountEntry {
             "external_entropy_access": self.external_entropy_access,
             "local": self.local,
             "options": if self.is_built_in() { Value::Null } else { Value::Object(self.options.clone()) },
-            "plugin_version": "",
-            "running_plugin_version": format!("v{}+builtin.vault", crate::VERSION),
+            "plugin_version": self.config.plugin_version,
+            "running_plugin_version": crate::plugin_version::builtin(),
             "running_sha256": "",
             "seal_wrap": self.seal_wrap || self.kind == "system",
             "type": self.kind,

@@ -97,7 +97,7 @@ impl Core {
         self.verify_shares(&shares).map_err(|error| {
             let text = match error {
                 WrongKeys::Apart(_) => error.to_string(),
-                WrongKeys::Others => format!("failed to read root key: {error}"),
+                WrongKeys::Others => format!("failed to read root key: {}", error.told("")),
             };
             Error::coded(500, text)
         })?;

@@ -46,6 +46,8 @@ pub struct LeaseNode {
 pub struct Index {
     tokens: HashMap<TokenKey, TokenNode>,
     accessors: HashMap<Box<str>, TokenKey>,
+    /// Tokens whose lease is not below `auth/`: of wrapped responses, and few.
+    elsewhere: BTreeSet<TokenKey>,
     leases: BTreeMap<Arc<str>, LeaseNode>,
     due: BTreeSet<(Timestamp, Ref)>,
     /// When the expiration task looks next by itself; none before it has looked at all.
@@ -96,6 +98,18 @@ impl Index {
                 None => self.set_token_due(&child, Some(now)),
             }
         }
+    }
+
+    /// Notes where a token's lease is, by the path it was made at.
+    pub fn note_path(&mut self, key: TokenKey, path: &str) {
+        if !path.starts_with("auth/") && self.tokens.contains_key(&key) {
+            self.elsewhere.insert(key);
+        }
+    }
+
+    /// The tokens whose lease is not below `auth/`.
+    pub fn tokens_elsewhere(&self) -> Vec<TokenKey> {
+        self.elsewhere.iter().copied().collect()
     }
 
     /// Whether a token is alive.
@@ -170,6 +184,7 @@ impl Index {
     pub fn remove_token(&mut self, key: &TokenKey, now: Timestamp) -> Option<Box<str>> {
         let node = self.tokens.remove(key)?;
         self.accessors.remove(&node.accessor);
+        self.elsewhere.remove(key);
         if let Some(due) = node.due {
             self.due.remove(&(due, Ref::Token(*key)));
         }

@@ -49,6 +49,17 @@ fn removing_a_token_makes_its_leases_due() {
 }
 
 #[test]
+fn tokens_with_a_lease_outside_of_auth_are_known() {
+    let mut index = with_family();
+    index.note_path(key("child"), "auth/token/create");
+    index.note_path(key("grandchild"), "sys/wrapping/wrap");
+    index.note_path(key("unknown"), "sys/wrapping/wrap");
+    assert_eq!(index.tokens_elsewhere(), [key("grandchild")]);
+    index.remove_token(&key("grandchild"), at(0));
+    assert_eq!(index.tokens_elsewhere(), []);
+}
+
+#[test]
 fn nothing_is_added_to_what_is_gone() {
     let mut index = with_family();
     index.remove_token(&key("child"), at(0));

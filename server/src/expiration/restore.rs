@@ -23,6 +23,7 @@ impl Active {
             let parent = (!token.entry.parent.is_empty()).then(|| self.tokens.key(&token.entry.parent));
             let due = if token.entry.num_uses == LAST_USE { Some(now) } else { token.lease.expires };
             index.restore_token(key, &token.entry.accessor, parent, due);
+            index.note_path(key, &token.entry.path);
         }
         index.link(now);
         for id in self.leases().keys("")? {

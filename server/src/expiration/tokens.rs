@@ -53,6 +53,7 @@ impl Active {
             let mut index = self.index();
             let added = index.add_token(key, &token.entry.accessor, parent, due);
             if added {
+                index.note_path(key, &token.entry.path);
                 self.tokens.remember(key, Arc::clone(&token));
             }
             added
@@ -225,11 +226,14 @@ impl Active {
     /// # Errors
     /// When storage cannot be read.
     pub fn tokens_below(&self, prefix: &str) -> Result<Vec<TokenKey>, Error> {
+        // Nearly all leases of tokens are below `auth/`; elsewhere there is no need to read them all.
+        let keys = if prefix.starts_with("auth/") || "auth/".starts_with(prefix) {
+            self.tokens.all()?
+        } else {
+            self.index().tokens_elsewhere()
+        };
         let mut found = Vec::new();
-        if !prefix.starts_with("auth/") {
-            return Ok(found);
-        }
-        for key in self.tokens.all()? {
+        for key in keys {
             if let Some(token) = self.lookup_key(&key)?
                 && token_lease_id(&token, &key).starts_with(prefix)
                 && token.lease.expires.is_some()

@@ -24,7 +24,7 @@ pub const ROUTES: &[(&str, &[&str], &str)] = &[
 /// The answer, when the path is one of these.
 pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Option<Reply> {
     let method = if parts.method == "PUT" { "POST" } else { parts.method.as_str() };
-    let path = parts.path.trim_end_matches('/');
+    let path = parts.path;
     // Sealing needs a token, except where there is nothing to seal; other methods it never has.
     if path == "sys/seal" && method != "POST" {
         return Some(Reply::errors(405, &[]));
@@ -105,7 +105,11 @@ async fn unseal(core: &Arc<Core>, body: &Bytes) -> Result<Reply, Error> {
             "'key' must be specified in request body as JSON, or 'reset' set to true",
         ));
     }
-    core.unseal(parse_share(&key)?).await?;
+    let share = parse_share(&key)?;
+    if core.active().is_none() && fields.bool("migrate")?.unwrap_or_default() {
+        return Err(Error::coded(500, "can't perform a seal migration, no migration seal found"));
+    }
+    core.unseal(share).await?;
     Ok(Reply::json(200, &core.seal_status()?))
 }
 

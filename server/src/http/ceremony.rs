@@ -10,7 +10,7 @@ use super::parse::Parts;
 use crate::core::Core;
 use crate::core::lifecycle::InitRequest;
 use crate::core::unseal::{Share, parse_share};
-use crate::logical::{Error, Fields};
+use crate::logical::{Error, Fields, Object};
 
 /// Path, methods and parameters of each.
 pub const ROUTES: &[(&str, &[&str], &str)] = &[
@@ -27,7 +27,7 @@ const RECOVERY: [&str; 3] =
 
 /// Whether the path is one of these.
 pub fn is_one(parts: &Parts<'_>) -> bool {
-    let path = parts.path.trim_end_matches('/');
+    let path = parts.path;
     ROUTES.iter().any(|(known, ..)| *known == path) || RECOVERY.contains(&path)
 }
 
@@ -36,7 +36,7 @@ pub fn is_one(parts: &Parts<'_>) -> bool {
 /// # Errors
 /// As each operation says.
 pub async fn answer(core: &Arc<Core>, parts: &Parts<'_>, body: &Bytes) -> Result<Reply, Error> {
-    handle(core, parts.method.as_str(), parts.path.trim_end_matches('/'), body).await
+    handle(core, parts.method.as_str(), parts.path, body).await
 }
 
 async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Result<Reply, Error> {
@@ -99,7 +99,7 @@ async fn handle(core: &Arc<Core>, method: &str, path: &str, body: &Bytes) -> Res
 
 /// The new keys asked for, and whether they are to be verified.
 fn rekey_request(body: &Bytes) -> Result<(InitRequest, bool), Error> {
-    let data = parse_body(body)?;
+    let data = given_body(body)?;
     let fields = Fields::new(&data);
     let verify = fields.bool("require_verification")?.unwrap_or_default();
     if is_given(fields, "pgp_keys") {
@@ -130,11 +130,19 @@ fn rekey_key(body: &Bytes) -> Result<(String, Share), Error> {
 }
 
 fn key_and_nonce(body: &Bytes) -> Result<(String, Share), Error> {
-    let data = parse_body(body)?;
+    let data = given_body(body)?;
     let fields = Fields::new(&data);
     let key = fields.string("key")?.unwrap_or_default();
     if key.is_empty() {
         return Err(Error::bad_request("'key' must be specified in request body as JSON"));
     }
     Ok((fields.string("nonce")?.unwrap_or_default(), parse_share(&key)?))
+}
+
+/// The body, which there has to be.
+fn given_body(body: &Bytes) -> Result<Object, Error> {
+    if body.trim_ascii().is_empty() {
+        return Err(Error::bad_request("EOF"));
+    }
+    parse_body(body)
 }

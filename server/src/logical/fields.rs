@@ -1,6 +1,7 @@
 //! Typed access to request data, as lenient as Vault: numbers as strings, lists as comma text.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -140,6 +141,7 @@ impl<'a> Fields<'a> {
         }
         let items = match value {
             Value::Array(items) => items,
+            Value::Object(map) if map.is_empty() => return Ok(Some(Vec::new())),
             // A list of this one thing.
             Value::Object(_) => return Err(self.refused(name, &unconvertible_item(0, value))),
             _ => return Ok(self.string(name)?.map(|text| vec![text])),
@@ -161,30 +163,41 @@ impl<'a> Fields<'a> {
     pub fn object(&self, name: &str) -> Result<Option<Object>, Error> {
         match self.given(name) {
             None => Ok(None),
-            Some(Value::Null) => Ok(Some(Object::new())),
-            Some(Value::Object(map)) => Ok(Some(map.clone())),
             Some(value @ Value::String(text)) => {
                 serde_json::from_str(text).map(Some).map_err(|_| self.no_map(name, value))
             }
-            Some(other) => Err(self.no_map(name, other)),
+            Some(value) => self.map(name, value).map(|map| Some(map.clone())),
+        }
+    }
+
+    /// What a field has that is a map. An empty list is an empty map too: languages whose lists and maps
+    /// are one, PHP and Lua among them, send `[]` for it.
+    ///
+    /// # Errors
+    /// 400 where it is none.
+    pub(crate) fn map(self, name: &str, value: &'a Value) -> Result<&'a Object, Error> {
+        static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
+        match value {
+            Value::Object(map) => Ok(map),
+            Value::Null => Ok(&EMPTY),
+            Value::Array(items) if items.is_empty() => Ok(&EMPTY),
+            other => Err(self.no_map(name, other)),
         }
     }
 
     /// The error for a value that should be a map.
-    pub(crate) fn no_map(self, name: &str, value: &Value) -> Error {
+    fn no_map(self, name: &str, value: &Value) -> Error {
         self.unconvertible(name, "map[string]interface {}", value)
     }
 
-    /// A map of strings: an object, its JSON text, `k=v,k2=v2`, or a list of `k=v`.
+    /// A map of strings: an object, one `k=v`, whose value is the whole rest, or a list of them.
     pub fn string_map(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Error> {
         let Some(value) = self.given(name) else {
             return Ok(None);
         };
         let pairs = match value {
             Value::Array(_) => self.strings(name)?.unwrap_or_default(),
-            Value::String(text) if !text.trim_start().starts_with('{') => {
-                text.split(',').map(str::to_owned).collect()
-            }
+            Value::String(text) => vec![text.clone()],
             _ => {
                 let object = self.object(name)?.unwrap_or_default();
                 let fields = Fields::new(&object);
@@ -203,12 +216,12 @@ impl<'a> Fields<'a> {
         pairs
             .iter()
             .enumerate()
-            .filter(|(_, pair)| !pair.trim().is_empty())
             .map(|(at, pair)| {
-                let (key, text) = pair.split_once('=').ok_or_else(|| {
+                let parts = pair.split_once('=').filter(|(key, _)| !key.is_empty());
+                let (key, text) = parts.ok_or_else(|| {
                     self.refused(name, &format!("invalid key pair at index {at} in field {name:?}"))
                 })?;
-                Ok((key.trim().to_owned(), text.trim().to_owned()))
+                Ok((key.to_owned(), text.to_owned()))
             })
             .collect::<Result<_, _>>()
             .map(Some)
@@ -294,12 +307,27 @@ mod tests {
     }
 
     #[test]
-    fn maps_come_in_four_forms() {
-        for value in [json!({"a": "1"}), json!("{\"a\": 1}"), json!("a=1"), json!(["a=1"])] {
+    fn maps_come_in_three_forms() {
+        for value in [json!({"a": "1,b=2"}), json!("a=1,b=2"), json!(["a=1,b=2"])] {
             let data = object(json!({ "m": value }));
             let map = Fields::new(&data).string_map("m").unwrap().unwrap();
-            assert_eq!(map, BTreeMap::from([("a".to_owned(), "1".to_owned())]));
+            assert_eq!(map, BTreeMap::from([("a".to_owned(), "1,b=2".to_owned())]));
         }
+        for value in [json!("{\"a\": 1}"), json!(""), json!([""]), json!("=1")] {
+            let data = object(json!({ "m": value }));
+            assert_eq!(Fields::new(&data).string_map("m").unwrap_err().status(), 400, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_is_an_empty_map_and_the_other_way_round() {
+        let data = object(json!({"list": [], "map": {}, "full": ["x"]}));
+        let fields = Fields::new(&data);
+        assert_eq!(fields.object("list"), Ok(Some(Object::new())));
+        assert_eq!(fields.string_map("list"), Ok(Some(BTreeMap::new())));
+        assert_eq!(fields.strings("map"), Ok(Some(Vec::new())));
+        assert_eq!(fields.comma_strings("map"), Ok(Some(Vec::new())));
+        assert_eq!(fields.object("full").unwrap_err().status(), 400);
     }
 
     #[test]

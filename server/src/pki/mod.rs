@@ -266,9 +266,11 @@ fn routes() -> Vec<Route<Endpoint>> {
         "disable",
         "enable_delta",
         "expiry",
+        "max_crl_entries",
         "ocsp_disable",
         "ocsp_expiry",
         "unified_crl",
+        "unified_crl_on_existing_paths",
     ];
     const TIDY: &[&str] = &["safety_buffer", "tidy_cert_store", "tidy_revoked_certs"];
     const VERBATIM: &[&str] =

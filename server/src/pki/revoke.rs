@@ -106,7 +106,9 @@ impl Pki {
     /// The list, made anew where there is none or it is out of date; none without an authority.
     pub(super) async fn crl(&self) -> Result<Option<Vec<u8>>, Error> {
         let stored = self.view.get_json::<StoredCrl>("crl")?;
-        if let Some(stored) = stored.filter(|stored| stored.next_update > self.system.now()) {
+        let fresh_until =
+            self.system.now().saturating_add(self.crl_settings()?.grace()).unwrap_or(Timestamp::MAX);
+        if let Some(stored) = stored.filter(|stored| stored.next_update > fresh_until) {
             return Ok(Some(stored.der));
         }
         let _changes = self.changes.lock().await;

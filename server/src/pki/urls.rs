@@ -109,17 +109,35 @@ pub(super) struct CrlSettings {
     expiry_text: String,
     /// Whether the list is empty whatever was revoked.
     pub disable: bool,
+    /// Whether the list is made anew before it is out of date, not when it is.
+    #[serde(default)]
+    auto_rebuild: bool,
     /// `ocsp_disable`, which has no effect here.
     #[serde(default)]
     ocsp_disable: Option<bool>,
-    /// Durations that have no effect here, as they were sent.
+    /// `max_crl_entries`, which has no effect here; -1 for no limit.
+    #[serde(default)]
+    max_entries: Option<i64>,
+    /// Durations that say how long before, or have no effect here, as they were sent.
     #[serde(default)]
     others: BTreeMap<String, String>,
 }
 
-/// Durations of what this server does not do, with their defaults.
+const GRACE: &str = "auto_rebuild_grace_period";
+const GRACE_DEFAULT: &str = "12h";
+
+/// `max_crl_entries` where it is not set.
+const MAX_ENTRIES: i64 = 100_000;
+
+/// How far below zero a duration is.
+fn below_zero(text: &str) -> Option<Duration> {
+    let below = duration::parse(text.strip_prefix('-')?).ok()?;
+    (!below.is_zero()).then_some(below)
+}
+
+/// Durations beside the list's own life, with their defaults.
 const OTHER_DURATIONS: [(&str, &str); 3] =
-    [("auto_rebuild_grace_period", "12h"), ("delta_rebuild_interval", "15m"), ("ocsp_expiry", "12h")];
+    [(GRACE, GRACE_DEFAULT), ("delta_rebuild_interval", "15m"), ("ocsp_expiry", "12h")];
 
 impl Default for CrlSettings {
     fn default() -> Self {
@@ -127,7 +145,9 @@ impl Default for CrlSettings {
             expiry: Duration::from_hours(72),
             expiry_text: "72h".to_owned(),
             disable: false,
+            auto_rebuild: false,
             ocsp_disable: None,
+            max_entries: None,
             others: BTreeMap::new(),
         }
     }
@@ -136,9 +156,24 @@ impl Default for CrlSettings {
 impl CrlSettings {
     /// Takes over what a request sends.
     pub fn update(&mut self, fields: Fields<'_>) -> Result<(), Error> {
-        for name in ["auto_rebuild", "enable_delta", "unified_crl", "cross_cluster_revocation"] {
-            if fields.bool(name)? == Some(true) {
-                return Err(Error::bad_request(format!("{name} is not supported by this server")));
+        for (name, refusal) in [
+            ("enable_delta", "enable_delta is not supported by this server"),
+            (
+                "unified_crl_on_existing_paths",
+                "unified_crl_on_existing_paths cannot be enabled if unified_crl is disabled",
+            ),
+            (
+                "cross_cluster_revocation",
+                "Global, cross-cluster revocation queue (cross_cluster_revocation) can only be enabled on Vault \
+                 Enterprise.",
+            ),
+            ("unified_crl", "unified_crl can only be enabled on Vault Enterprise"),
+        ] {
+            // Whether there are lists of all clusters decides what is wrong about showing them.
+            let without =
+                name != "unified_crl_on_existing_paths" || fields.bool("unified_crl")? != Some(true);
+            if fields.bool(name)? == Some(true) && without {
+                return Err(Error::bad_request(refusal));
             }
         }
         // Read as a text first, so its errors are not those of a field.
@@ -153,7 +188,17 @@ impl CrlSettings {
         if let Some(disable) = fields.bool("disable")? {
             self.disable = disable;
         }
+        self.auto_rebuild = fields.bool("auto_rebuild")?.unwrap_or(self.auto_rebuild);
         self.ocsp_disable = fields.bool("ocsp_disable")?.or(self.ocsp_disable);
+        // Others than these two values leave it as it is.
+        let limit = fields.int("max_crl_entries")?.filter(|limit| *limit == -1 || *limit > 0);
+        self.max_entries = limit.or(self.max_entries);
+        if let Some(below) = fields.string("ocsp_expiry")?.and_then(|text| below_zero(&text)) {
+            return Err(Error::bad_request(format!(
+                "ocsp_expiry must be greater than or equal to 0 got: -{}",
+                duration::format(below)
+            )));
+        }
         for (name, _) in OTHER_DURATIONS {
             let unreadable =
                 |error| Error::bad_request(format!("given {name} could not be decoded: {error}"));
@@ -161,20 +206,50 @@ impl CrlSettings {
                 self.others.insert(name.to_owned(), fields.string(name)?.unwrap_or_default());
             }
         }
+        if self.auto_rebuild && self.grace() >= self.expiry {
+            return Err(Error::bad_request(format!(
+                "CRL auto-rebuilding grace period ({}) must be strictly shorter than CRL expiry ({}) value when \
+                 auto-rebuilding of CRLs is enabled",
+                self.other(GRACE, GRACE_DEFAULT),
+                self.expiry_text(),
+            )));
+        }
         Ok(())
+    }
+
+    /// How long before it is out of date the list is made anew.
+    pub fn grace(&self) -> Duration {
+        let text = self.other(GRACE, GRACE_DEFAULT);
+        if self.auto_rebuild { duration::parse(text).unwrap_or_default() } else { Duration::ZERO }
+    }
+
+    fn other<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
+        self.others.get(name).map_or(default, String::as_str)
+    }
+
+    fn expiry_text(&self) -> String {
+        if self.expiry_text.is_empty() {
+            duration::format_short(self.expiry)
+        } else {
+            self.expiry_text.clone()
+        }
     }
 
     /// What a read answers.
     pub fn describe(&self) -> Value {
         let mut shown = json!({
-            "auto_rebuild": false,
+            "auto_rebuild": self.auto_rebuild,
+            "cross_cluster_revocation": false,
             "disable": self.disable,
             "enable_delta": false,
-            "expiry": if self.expiry_text.is_empty() { duration::format_short(self.expiry) } else { self.expiry_text.clone() },
-            "ocsp_disable": self.ocsp_disable.unwrap_or(true),
+            "expiry": self.expiry_text(),
+            "max_crl_entries": self.max_entries.unwrap_or(MAX_ENTRIES),
+            "ocsp_disable": self.ocsp_disable.unwrap_or_default(),
+            "unified_crl": false,
+            "unified_crl_on_existing_paths": false,
         });
         for (name, default) in OTHER_DURATIONS {
-            shown[name] = json!(self.others.get(name).map_or(default, String::as_str));
+            shown[name] = json!(self.other(name, default));
         }
         shown
     }
@@ -206,7 +281,21 @@ mod tests {
         let mut update = |body: Value| settings.update(Fields::new(body.as_object().unwrap()));
         update(json!({"expiry": "1h", "disable": true})).unwrap();
         assert!(update(json!({"expiry": 0})).is_err());
-        assert!(update(json!({"enable_delta": true})).is_err());
+        for (name, text) in [
+            ("enable_delta", "not supported by this server"),
+            ("unified_crl", "only be enabled on Vault Enterprise"),
+            ("cross_cluster_revocation", "only be enabled on Vault Enterprise"),
+            ("unified_crl_on_existing_paths", "if unified_crl is disabled"),
+        ] {
+            let error = update(json!({ name: true })).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+            update(json!({ name: false })).unwrap();
+        }
+        let error = update(json!({"ocsp_expiry": "-90m"})).unwrap_err();
+        assert_eq!(error.to_string(), "ocsp_expiry must be greater than or equal to 0 got: -1h30m0s");
+        for limit in [5, 0, -7] {
+            update(json!({ "max_crl_entries": limit })).unwrap();
+        }
         update(json!({"ocsp_expiry": "2h", "ocsp_disable": false})).unwrap();
         let error = update(json!({"delta_rebuild_interval": "x"})).unwrap_err();
         assert_eq!(
@@ -216,6 +305,23 @@ mod tests {
         let shown = settings.describe();
         assert_eq!((&shown["ocsp_expiry"], &shown["ocsp_disable"]), (&json!("2h"), &json!(false)));
         assert_eq!(shown["auto_rebuild_grace_period"], "12h");
+        assert_eq!(shown["max_crl_entries"], 5);
         assert_eq!(settings.expiry, Duration::from_hours(1));
+    }
+    #[test]
+    fn a_list_rebuilt_by_itself_is_so_before_it_is_out_of_date() {
+        let mut settings = CrlSettings::default();
+        assert_eq!(settings.grace(), Duration::ZERO);
+        let mut update = |body: Value| settings.update(Fields::new(body.as_object().unwrap()));
+        update(json!({"auto_rebuild": true, "auto_rebuild_grace_period": "1h"})).unwrap();
+        let too_long = update(json!({"auto_rebuild_grace_period": "72h"})).unwrap_err();
+        assert_eq!(
+            too_long.to_string(),
+            "CRL auto-rebuilding grace period (72h) must be strictly shorter than CRL expiry (72h) value when \
+             auto-rebuilding of CRLs is enabled"
+        );
+        update(json!({"auto_rebuild_grace_period": "1h"})).unwrap();
+        assert_eq!(settings.grace(), Duration::from_hours(1));
+        assert_eq!(settings.describe()["auto_rebuild"], true);
     }
 }

@@ -21,18 +21,28 @@ struct Setting {
     hmac: bool,
 }
 
+/// Recorded where nothing else is set, as they are; who takes them out has them back after the next unseal.
+const DEFAULTS: [&str; 3] = ["correlation-id", "user-agent", "x-correlation-id"];
+
 /// The headers, by name in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AuditedHeaders(BTreeMap<String, Setting>);
 
 impl AuditedHeaders {
-    /// The stored ones.
+    /// The stored ones, and those every server begins with.
     ///
     /// # Errors
     /// When storage cannot be read.
     pub fn load(storage: &View) -> Result<Arc<Self>, Error> {
-        Ok(storage.get_json::<Self>(KEY)?.map(Arc::new).unwrap_or_default())
+        Ok(Arc::new(storage.get_json::<Self>(KEY)?.unwrap_or_default().with_defaults()))
+    }
+
+    fn with_defaults(mut self) -> Self {
+        for name in DEFAULTS {
+            self.0.entry(name.to_owned()).or_insert(Setting { hmac: false });
+        }
+        self
     }
 
     /// Those a request has, whose headers have these values.
@@ -97,6 +107,18 @@ impl Active {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_goes_before_the_defaults() {
+        let set: AuditedHeaders = serde_json::from_value(json!({"user-agent": {"hmac": true}})).unwrap();
+        let headers = serde_json::to_value(set.with_defaults()).unwrap();
+        let expected = json!({
+            "correlation-id": {"hmac": false},
+            "user-agent": {"hmac": true},
+            "x-correlation-id": {"hmac": false},
+        });
+        assert_eq!(headers, expected);
+    }
 
     #[test]
     fn only_what_a_request_has_is_recorded() {

@@ -173,11 +173,10 @@ fn list(active: &Active, prefix: &str) -> Result<Option<Response>, Error> {
             add(id);
         }
     }
-    if prefix.is_empty() || prefix.starts_with("auth/") {
-        for key in active.tokens_below("auth/")? {
-            if let Some(token) = active.lookup_key(&key)? {
-                add(&token_lease_id(&token, &key));
-            }
+    // Those of wrapped responses are below the path that was asked.
+    for key in active.tokens_below(prefix)? {
+        if let Some(token) = active.lookup_key(&key)? {
+            add(&token_lease_id(&token, &key));
         }
     }
     Ok(Response::list(children.into_iter().collect()))

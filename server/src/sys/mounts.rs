@@ -13,6 +13,7 @@ use crate::core::system::mount_ttls;
 use crate::framework::Call;
 use crate::logical::Operation::{Delete, Read};
 use crate::logical::{Error, Fields, Object, Response};
+use crate::plugin_version;
 use crate::random;
 
 /// All mounts of a table.
@@ -78,7 +79,8 @@ fn new_entry(
     fields: Fields<'_>,
     longest: std::time::Duration,
 ) -> Result<MountEntry, Error> {
-    let config = new_config(table, &fields.object("config")?.unwrap_or_default(), longest)?;
+    let given = fields.object("config")?.unwrap_or_default();
+    let config = new_config(table, &given, longest)?;
     let mut kind = fields.string("type")?.unwrap_or_default().to_lowercase();
     if kind.is_empty() || kind == "plugin" {
         kind = fields.string("plugin_name")?.unwrap_or_default();
@@ -99,6 +101,7 @@ fn new_entry(
         }
         _ => {}
     }
+    check_version(table, &kind, Fields::new(&given))?;
     let description = fields.string("description")?.unwrap_or_default();
     let mut entry = MountEntry::new(table, path, &kind, &description);
     entry.options = options;
@@ -134,7 +137,9 @@ fn new_config(table: Table, given: &Object, longest: std::time::Duration) -> Res
 /// In the settings of a new mount Vault converts nothing, and does not say what it refuses.
 fn check_types(table: Table, config: &Object) -> Result<(), Error> {
     let fits = |(name, value): (&String, &Value)| match name.as_str() {
-        "default_lease_ttl" | "max_lease_ttl" | "listing_visibility" | "token_type" => is_text(value),
+        "default_lease_ttl" | "max_lease_ttl" | "listing_visibility" | "plugin_version" | "token_type" => {
+            is_text(value)
+        }
         "force_no_cache" => value.is_boolean(),
         "audit_non_hmac_request_keys"
         | "audit_non_hmac_response_keys"
@@ -207,6 +212,27 @@ fn update_config(config: &mut MountConfig, table: Table, fields: Fields<'_>) -> 
         }
     }
     Ok(())
+}
+
+/// Checks the version a new mount asks for: what is built in has but one, which is not kept.
+fn check_version(table: Table, kind: &str, config: Fields<'_>) -> Result<(), Error> {
+    let Some(version) = config.string("plugin_version")?.filter(|version| !version.is_empty()) else {
+        return Ok(());
+    };
+    let version = plugin_version::parse(&version)?;
+    match (version.is_builtin, table, kind) {
+        (true, ..) => Ok(()),
+        // In Vault this one cannot be replaced by a plugin.
+        (false, Table::Secret, "kv") => {
+            Err(Error::bad_request("cannot select non-builtin version of secrets plugin kv"))
+        }
+        _ => Err(no_version(kind, &version.text)),
+    }
+}
+
+/// Tells that there is no such version.
+fn no_version(kind: &str, version: &str) -> Error {
+    Error::bad_request(format!("plugin not found in the catalog: {kind}, version={version}"))
 }
 
 fn tune_lockout(entry: &mut MountEntry, given: &Object) -> Result<(), Error> {
@@ -337,6 +363,14 @@ fn apply_tuning(
     if let Some(description) = fields.string("description")? {
         entry.description = description;
     }
+    // Kept here, though not where a mount is made, as in Vault.
+    if let Some(version) = fields.string("plugin_version")? {
+        let version = plugin_version::parse(&version)?;
+        if !version.is_builtin {
+            return Err(no_version(&entry.kind, &version.text));
+        }
+        entry.config.plugin_version = version.text;
+    }
     if let Some(options) = options_of(fields)? {
         tune_options(&mut entry.options, options)?;
     }
@@ -380,6 +414,9 @@ fn tuning(active: &Active, mounted: &Mounted) -> Response {
         ("max_lease_ttl".to_owned(), json!(max.as_secs())),
     ]);
     entry.add_optional(&mut data);
+    if !entry.config.plugin_version.is_empty() {
+        data.insert("plugin_version".to_owned(), json!(entry.config.plugin_version));
+    }
     data.extend(entry.config.lockout.iter().flat_map(LockoutConfig::shown));
     if !entry.options.is_empty() {
         data.insert("options".to_owned(), Value::Object(entry.options.clone()));
@@ -402,6 +439,16 @@ pub async fn remount(
     if from.is_empty() || to.is_empty() {
         return Err(Error::bad_request("both 'from' and 'to' path must be specified as a string"));
     }
+    for (name, path) in [("from", &from), ("to", &to)] {
+        if path.starts_with(' ') || path.ends_with(' ') {
+            return Err(Error::bad_request(format!("'{name}' path cannot contain trailing whitespace")));
+        }
+    }
+    if !to.chars().all(is_printable) {
+        return Err(Error::bad_request(
+            "invalid destination mount: path cannot contain non-printable characters",
+        ));
+    }
     let (from, to) = (clean_path(&from)?, clean_path(&to)?);
     active.remount(&from, &to, registry).await?;
     let id = random::uuid();
@@ -414,6 +461,11 @@ pub async fn remount(
             .to_owned(),
     );
     Ok(Some(response))
+}
+
+/// Whether Go prints it as it is: of blanks, the ordinary one alone.
+fn is_printable(character: char) -> bool {
+    character == ' ' || !(character.is_control() || character.is_whitespace())
 }
 
 /// `sys/remount/status/<id>`.

@@ -1,5 +1,6 @@
 //! Token roles: named rules for `auth/token/create/<role>`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -89,12 +90,21 @@ impl Role {
     pub fn update(&mut self, fields: Fields<'_>) -> Result<Vec<String>, Error> {
         for (name, target) in [
             ("allowed_policies", &mut self.allowed_policies),
-            ("disallowed_policies", &mut self.disallowed_policies),
             ("allowed_policies_glob", &mut self.allowed_policies_glob),
-            ("disallowed_policies_glob", &mut self.disallowed_policies_glob),
         ] {
             if let Some(policies) = fields.comma_strings(name)? {
                 *target = sanitize_policies(&policies, false);
+            }
+        }
+        // What is forbidden beside `root` stays forbidden.
+        for (name, target) in [
+            ("disallowed_policies", &mut self.disallowed_policies),
+            ("disallowed_policies_glob", &mut self.disallowed_policies_glob),
+            ("allowed_entity_aliases", &mut self.allowed_entity_aliases),
+        ] {
+            if let Some(names) = fields.comma_strings(name)? {
+                let names: BTreeSet<_> = names.iter().map(|name| name.to_lowercase()).collect();
+                *target = names.into_iter().collect();
             }
         }
         for (name, target) in [
@@ -116,9 +126,6 @@ impl Role {
             } else if let Some(value) = fields.duration(older)? {
                 (*target, self.legacy[legacy]) = (value, value);
             }
-        }
-        if let Some(aliases) = fields.comma_strings("allowed_entity_aliases")? {
-            self.allowed_entity_aliases = aliases.iter().map(|alias| alias.to_lowercase()).collect();
         }
         for name in ["bound_cidrs", "token_bound_cidrs"] {
             if let Some(cidrs) = fields.comma_strings(name)? {
@@ -301,6 +308,21 @@ mod tests {
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_a_role_disallows_beside_root_stays_disallowed() {
+        let sent = json!({"disallowed_policies": "A,a,root,b", "disallowed_policies_glob": ["root", "c*"],
+            "allowed_entity_aliases": "B,a,b"});
+        let mut role = Role::new("r");
+        role.update(Fields::new(sent.as_object().unwrap())).unwrap();
+        assert_eq!(role.disallowed_policies, ["a", "b", "root"]);
+        assert_eq!(role.disallowed_policies_glob, ["c*", "root"]);
+        assert_eq!(role.allowed_entity_aliases, ["a", "b"]);
+        let parent = TokenEntry { policies: names(&["root"]), ..TokenEntry::default() };
+        for policy in ["b", "c1"] {
+            assert!(role.policies(Some(&names(&[policy])), &parent, true).is_err(), "{policy}");
+        }
     }
 
     #[test]

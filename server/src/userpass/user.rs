@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::framework::TokenParams;
 use crate::logical::{Error, Fields, Object};
+use crate::token::sanitize_policies;
 
 /// bcrypt's cost for passwords hashed here; Go's default, which Vault takes.
 const COST: u32 = 10;
@@ -59,7 +61,11 @@ impl User {
                 (false, false) => {}
             }
         }
-        self.token.update(Fields::new(&renamed).on_existence_check(on_existence_check))
+        self.token.update(Fields::new(&renamed).on_existence_check(on_existence_check))?;
+        if given("policies") && !given("token_policies") {
+            self.token.policies = sanitize_policies(&self.token.policies, false);
+        }
+        Ok(())
     }
 
     /// What a read answers; never anything about the password.
@@ -67,8 +73,10 @@ impl User {
         let mut data = Object::new();
         self.token.describe(&mut data);
         for (old, new) in OLD_NAMES {
+            // What is empty is not shown under its old name.
+            let set = data.get(*new).filter(|value| **value != json!([]) && **value != json!(0));
             if self.old_names.contains(*old)
-                && let Some(value) = data.get(*new).cloned()
+                && let Some(value) = set.cloned()
             {
                 data.insert((*old).to_owned(), value);
             }

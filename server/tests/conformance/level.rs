@@ -8,10 +8,11 @@ use super::script::Flavour;
 
 /// Keys that OpenBao doesn't answer: of the commercial edition (`performance_*`, `enterprise`), or left out
 /// where they are empty (what `sys/leader` has to say without high availability).
-const OPENBAO_LACKS: [&str; 13] = [
+const OPENBAO_LACKS: [&str; 17] = [
     "active_time",
     "build_date",
     "clock_skew_ms",
+    "cross_cluster_revocation",
     "deprecation_status",
     "disable_upgrade_migration",
     "echo_duration_ms",
@@ -19,9 +20,12 @@ const OPENBAO_LACKS: [&str; 13] = [
     "is_self",
     "leader_address",
     "leader_cluster_address",
+    "max_crl_entries",
     "mfa_requirement",
     "performance_standby",
     "performance_standby_last_remote_wal",
+    "unified_crl",
+    "unified_crl_on_existing_paths",
 ];
 
 /// Keys that OpenBao alone answers.
@@ -56,7 +60,7 @@ const OPENBAO_HAS: [&str; 20] = [
 ];
 
 /// Keys that Vault answers today, and the embedded server doesn't.
-const VAULT_HAS: [&str; 29] = [
+const VAULT_HAS: [&str; 25] = [
     // sys/leader of one that is sealed, sys/health, sys/ha-status and seal-status of a cluster
     "active_time",
     "clock_skew_ms",
@@ -71,13 +75,9 @@ const VAULT_HAS: [&str; 29] = [
     "skip_import_rotation",
     "skip_static_role_import_rotation",
     "verify_connection",
-    // PKI: clusters, a limit to lists
-    "cross_cluster_revocation",
+    // PKI
     "issuer_id",
-    "max_crl_entries",
     "serial_number_source",
-    "unified_crl",
-    "unified_crl_on_existing_paths",
     // Namespaces
     "administrative_namespace_path",
     "chroot_namespace",

@@ -16,7 +16,7 @@ pub async fn play(target: &Target, text: &str, mut variables: Variables) {
     variables.extend(target.variables.clone());
     let mut failures = Vec::new();
     for step in parse(text) {
-        let (status, body) = send(target, &step, &variables).await;
+        let (status, body) = answer(target, &step, &variables).await;
         for (name, path) in &step.save {
             let found = body.as_ref().and_then(|body| part(body, path));
             let text = found.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
@@ -38,6 +38,22 @@ fn part<'v>(body: &'v Value, path: &str) -> Option<&'v Value> {
         Value::Array(items) => items.get(key.parse::<usize>().ok()?),
         other => other.get(key),
     })
+}
+
+/// The answer to take, of what is done in the background once it is, for up to 20 seconds.
+async fn answer(target: &Target, step: &Step, variables: &Variables) -> (u16, Option<Value>) {
+    let mut left = 200;
+    loop {
+        let (status, body) = send(target, step, variables).await;
+        let is_other = |(path, value): &(String, String)| {
+            body.as_ref().and_then(|body| part(body, path)).is_none_or(|found| found != value.as_str())
+        };
+        if left == 0 || status != 200 || !step.until.as_ref().is_some_and(is_other) {
+            return (status, body);
+        }
+        left -= 1;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 async fn send(target: &Target, step: &Step, variables: &Variables) -> (u16, Option<Value>) {

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! After a request, `>` lines are options: `token T`, `wrap TTL`, `header NAME VALUE`, `raw BODY`, and
-//! `save NAME PATH` keeps a part of the answer for `$NAME` in later lines. `<` is the answer of today's
+//! `save NAME PATH` keeps a part of the answer for `$NAME` in later lines; `until PATH VALUE` asks again for as
+//! long as that part of a good answer is another. `<` is the answer of today's
 //! Vault; `<old` replaces it for versions before 1.14 and `<v1.9` for those up to 1.9, `<bao` for OpenBao,
 //! `<embedded` for the embedded server where it knowingly does otherwise; what OpenBao does otherwise
 //! everywhere is in `level.rs`. A line that begins with two spaces goes on with the one before.
@@ -53,6 +54,8 @@ pub struct Step {
     pub headers: Vec<(String, String)>,
     /// What to keep of the answer: name and path.
     pub save: Vec<(String, String)>,
+    /// What a good answer has to say, and where, before it is taken.
+    pub until: Option<(String, String)>,
     answers: Vec<(String, Expected)>,
 }
 
@@ -136,6 +139,10 @@ fn add_option(step: &mut Step, line: usize, option: &str) {
         "save" => {
             let (name, path) = value.split_once(' ').unwrap_or_else(|| panic!("line {line}: no path"));
             step.save.push((name.to_owned(), path.to_owned()));
+        }
+        "until" => {
+            let (path, value) = value.split_once(' ').unwrap_or_else(|| panic!("line {line}: no value"));
+            step.until = Some((path.to_owned(), value.to_owned()));
         }
         other => panic!("line {line}: {other:?} is no option"),
     }

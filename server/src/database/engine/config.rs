@@ -10,6 +10,7 @@ use crate::database::plugin::{self, Plugin};
 use crate::database::{PluginError, glob};
 use crate::framework::Call;
 use crate::logical::{Error, Object, Operation, Response};
+use crate::plugin_version;
 
 /// Parameters that are the engine's; the others are handed to the plugin.
 const PARAMETERS: [&str; 7] = [
@@ -176,19 +177,16 @@ impl Engine {
 
 /// Versions other than the one built in are not there. Naming that one is the same as naming none.
 fn builtin_version(plugin: &str, version: &str) -> Result<String, Error> {
-    let bare = version.strip_prefix('v').unwrap_or(version);
-    let (core, build) = bare.split_once('+').unwrap_or((bare, ""));
-    let numbers = core.split(['.', '-']).take(3);
-    if version.is_empty() || build.split('.').any(|part| part == "builtin") {
+    if version.is_empty() {
         return Ok(String::new());
     }
-    if !numbers.clone().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())) {
-        return Err(Error::bad_request(format!(
-            "version {version:?} is not a valid semantic version: Malformed version: {version}"
-        )));
+    let version = plugin_version::parse(version)?;
+    if version.is_builtin {
+        return Ok(String::new());
     }
     Err(Error::bad_request(format!(
-        "error creating database object: plugin {plugin:?} version \"v{bare}\" not found in the catalog"
+        "error creating database object: plugin {plugin:?} version {:?} not found in the catalog",
+        version.text
     )))
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::merge::merge;
 use super::settings::Settings;
 use super::version::KeyInfo;
-use super::{Answer, Endpoint, KvV2, metadata_key, no_fields, version_key};
+use super::{Answer, Endpoint, KvV2, metadata_key, version_key};
 use crate::framework::Call;
 use crate::logical::{Error, Fields, Object, Operation, Response, Write};
 
@@ -115,10 +115,8 @@ impl KvV2 {
 /// The object in `data`.
 fn sent_data(fields: Fields<'_>) -> Result<&Object, Error> {
     match fields.given("data") {
-        Some(Value::Object(data)) => Ok(data),
-        Some(Value::Null) => Ok(no_fields()),
+        Some(data) => fields.map("data", data),
         None => Err(Error::bad_request("no data provided")),
-        Some(other) => Err(fields.no_map("data", other)),
     }
 }
 
@@ -127,7 +125,7 @@ fn sent_cas(fields: Fields<'_>) -> Result<Option<i64>, Error> {
     let Some(options) = fields.value("options") else {
         return Ok(None);
     };
-    let options = options.as_object().ok_or_else(|| fields.no_map("options", options))?;
+    let options = fields.map("options", options)?;
     Fields::new(options).int("cas").map_err(|_| Error::bad_request("error parsing check-and-set parameter"))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::version::KeyInfo;
-use super::{Answer, Endpoint, KvV2, max_versions_field, metadata_key, no_fields, version_key};
+use super::{Answer, Endpoint, KvV2, max_versions_field, metadata_key, version_key};
 use crate::framework::Call;
 use crate::logical::{Error, Fields, Object, Operation, Response, Write, go_type};
 
@@ -140,12 +140,7 @@ fn sent_changes(fields: Fields<'_>) -> Result<Changes, Error> {
 
 /// The object in `custom_metadata`; null is an empty one.
 fn sent_custom(fields: Fields<'_>) -> Result<Option<&Object>, Error> {
-    match fields.given("custom_metadata") {
-        None => Ok(None),
-        Some(Value::Null) => Ok(Some(no_fields())),
-        Some(Value::Object(custom)) => Ok(Some(custom)),
-        Some(other) => Err(fields.no_map("custom_metadata", other)),
-    }
+    fields.given("custom_metadata").map(|custom| fields.map("custom_metadata", custom)).transpose()
 }
 
 /// Sets back what a patch sends as null.

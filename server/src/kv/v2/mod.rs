@@ -12,7 +12,7 @@ mod tests;
 mod version;
 mod versions;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Number, Value};
@@ -113,12 +113,6 @@ impl KvV2 {
 /// As in Vault a slash at the end of a key changes nothing here, while a value is not found with it.
 fn metadata_key(key: &str) -> String {
     format!("metadata/{}", key.trim_end_matches('/'))
-}
-
-/// What null stands for where an object is expected.
-fn no_fields() -> &'static Object {
-    static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
-    &EMPTY
 }
 
 /// Makes numbers what Vault reads back: it decodes them as Go's `float64`, which holds whole numbers
