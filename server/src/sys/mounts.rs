@@ -401,6 +401,9 @@ fn tune_options(kept: &mut Object, options: Object) -> Result<(), Error> {
 fn tuning(active: &Active, mounted: &Mounted) -> Response {
     let entry = mounted.entry();
     let (default, max) = mount_ttls(mounted.cell(), &active.settings);
+    // What was tuned is shown as it was, held against a limit of the mount's own alone.
+    let tuned = entry.config.default_lease_ttl;
+    let default = if entry.config.max_lease_ttl.is_zero() { default.max(tuned) } else { default };
     let mut data = Object::from_iter([
         ("default_lease_ttl".to_owned(), json!(default.as_secs())),
         ("description".to_owned(), json!(entry.description)),
