@@ -228,6 +228,7 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         for (text, told) in [
+            ("300000d", "multiplication of durations resulted in overflow, one operand may be too large"),
             ("1y", "time: unknown unit \"y\" in duration \"1y\""),
             ("1d2h", "time: unknown unit \"d\" in duration \"1d2h\""),
             ("1h2d", "strconv.ParseInt: parsing \"1h2\": invalid syntax"),
