@@ -218,6 +218,8 @@ pub async fn rewrap(active: &Active, request: &Request) -> Result<Response, Erro
     let (key, old) = find(active, &target(request)?)?;
     let body = take(active, &key).await?;
     let accessor = body["auth"]["accessor"].as_str().unwrap_or_default().to_owned();
-    let info = store(active, &old.entry.path, body, old.entry.ttl, accessor).await?;
+    // The shorter one counts, as for whatever brings a TTL of its own.
+    let asked = request.wrap_ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(old.entry.ttl);
+    let info = store(active, &old.entry.path, body, old.entry.ttl.min(asked), accessor).await?;
     Ok(Response { wrap_info: Some(info), ..Response::default() })
 }

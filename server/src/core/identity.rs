@@ -48,9 +48,9 @@ pub struct StoredAlias {
     /// Metadata the auth method gave.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// Metadata given over the API.
+    /// Metadata given over the API; none for an alias that a login made.
     #[serde(default)]
-    pub custom_metadata: BTreeMap<String, String>,
+    pub custom_metadata: Option<BTreeMap<String, String>>,
     /// When it was made.
     pub created: Timestamp,
     /// When it was last changed.
@@ -93,7 +93,7 @@ impl From<EntityRecord> for StoredEntity {
                 name: record.alias_name,
                 mount_accessor: record.mount_accessor,
                 metadata: record.alias_metadata,
-                custom_metadata: BTreeMap::new(),
+                custom_metadata: None,
                 created: record.created,
                 updated: record.updated,
             });
@@ -121,7 +121,7 @@ impl StoredAlias {
             name: name.to_owned(),
             mount_accessor: mount_accessor.to_owned(),
             metadata: BTreeMap::new(),
-            custom_metadata: BTreeMap::new(),
+            custom_metadata: None,
             created: now,
             updated: now,
         }
@@ -152,7 +152,7 @@ impl StoredEntity {
             id: alias.id.clone(),
             name: alias.name.clone(),
             metadata: alias.metadata.clone(),
-            custom_metadata: alias.custom_metadata.clone(),
+            custom_metadata: alias.custom_metadata.clone().unwrap_or_default(),
         };
         policy::Identity {
             entity: Entity { id: self.id.clone(), name: self.name.clone(), metadata: self.metadata.clone() },

@@ -60,6 +60,9 @@ pub enum PluginError {
         /// Why removing it failed.
         reason: String,
     },
+    /// A change of a user failed; Vault collects what went wrong in one.
+    #[error("1 error occurred:\n\t* {0}\n\n")]
+    Collected(Box<PluginError>),
     /// A step of a plugin's operation failed.
     #[error("{step}: {cause}")]
     During {
@@ -82,7 +85,9 @@ impl PluginError {
     pub fn is_authentication(&self) -> bool {
         match self {
             Self::Authentication(_) => true,
-            Self::During { cause, .. } | Self::Leaked { cause, .. } => cause.is_authentication(),
+            Self::During { cause, .. } | Self::Leaked { cause, .. } | Self::Collected(cause) => {
+                cause.is_authentication()
+            }
             _ => false,
         }
     }
@@ -91,7 +96,7 @@ impl PluginError {
     pub fn is_lost(&self) -> bool {
         match self {
             Self::Lost(_) => true,
-            Self::During { cause, .. } => cause.is_lost(),
+            Self::During { cause, .. } | Self::Collected(cause) => cause.is_lost(),
             _ => false,
         }
     }
@@ -100,8 +105,18 @@ impl PluginError {
     pub fn is_unanswered(&self) -> bool {
         match self {
             Self::Timeout { operation, .. } => *operation == OPERATION,
-            Self::During { cause, .. } => cause.is_unanswered(),
+            Self::During { cause, .. } | Self::Collected(cause) => cause.is_unanswered(),
             _ => self.is_lost(),
+        }
+    }
+
+    /// Without the statement, where that is not of the role's or the configuration's own.
+    #[must_use]
+    pub fn without_statement(self) -> Self {
+        match self {
+            Self::Statement { message, .. } => Self::Query(message),
+            Self::During { step, cause } => Self::During { step, cause: Box::new(cause.without_statement()) },
+            other => other,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The database secrets engine: dynamic and static credentials on PostgreSQL and MySQL/MariaDB.
 
+mod cron;
 mod engine;
 mod error;
 pub mod glob;

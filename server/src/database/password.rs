@@ -206,10 +206,12 @@ impl CharsetRule {
     }
 }
 
-/// A number of characters; negative ones count as none.
+/// A number of characters; negative ones count as none, and fractions are dropped.
 fn count(name: &str, value: &Value) -> Result<usize, PolicyError> {
     match &value.kind {
         ValueKind::Number { value, .. } => Ok(usize::try_from(*value).unwrap_or(0)),
+        // Saturates at both ends.
+        ValueKind::Float(number) => Ok(*number as usize),
         _ => Err(PolicyError::Syntax(format!("{name} is {}, not a whole number", value.describe()))),
     }
 }

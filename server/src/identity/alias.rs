@@ -78,7 +78,7 @@ pub async fn write(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<Op
             id => active.identity.get(id)?.ok_or_else(|| Error::bad_request("invalid canonical ID"))?,
         };
         let mut alias = StoredAlias::new(&name, &accessor);
-        alias.custom_metadata = custom_metadata.unwrap_or_default();
+        alias.custom_metadata = Some(custom_metadata.unwrap_or_default());
         let made = json!({ "canonical_id": entity.id, "id": alias.id });
         add(&mut entity, alias)?;
         active.identity.put(&changing, &[&entity], &[]).await?;
@@ -88,7 +88,7 @@ pub async fn write(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<Op
     let before = from.aliases.remove(at);
     let mut alias =
         StoredAlias { name, mount_accessor: accessor, updated: Timestamp::now(), ..before.clone() };
-    alias.custom_metadata = custom_metadata.unwrap_or(alias.custom_metadata);
+    alias.custom_metadata = custom_metadata.or(alias.custom_metadata);
     let alias_id = alias.id.clone();
     let canonical_id = if owner.is_empty() || owner == from.id {
         add(&mut from, alias)?;

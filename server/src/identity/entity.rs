@@ -85,6 +85,27 @@ pub async fn remove(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<O
     Ok(None)
 }
 
+/// `identity/entity/batch-delete`: removes entities; those that are not there are passed over.
+///
+/// # Errors
+/// 400 without ids; when storage fails.
+pub async fn remove_several(
+    active: &Arc<Active>,
+    call: &Call<'_, Endpoint>,
+) -> Result<Option<Response>, Error> {
+    let ids = call.fields().comma_strings("entity_ids")?.filter(|ids| !ids.is_empty());
+    let ids = ids.ok_or_else(|| Error::bad_request("missing entity ids to delete"))?;
+    let changing = active.identity.change().await;
+    for id in ids {
+        // Read one after the other: what is removed with one, a group's members, changes the next.
+        if let Some(entity) = active.identity.get(&id)? {
+            active.identity.remove(&changing, &entity).await?;
+        }
+    }
+    active.policies.forget_acls();
+    Ok(None)
+}
+
 /// `identity/lookup/entity`.
 ///
 /// # Errors
@@ -101,8 +122,9 @@ pub fn lookup(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Store
     } else {
         match (given("alias_name")?, given("alias_mount_accessor")?) {
             (Some(name), Some(accessor)) => active.identity.find_stored(&accessor, &name),
-            (Some(_), None) => Err(Error::bad_request("missing alias_mount_accessor")),
-            (None, Some(_)) => Err(Error::bad_request("missing alias_name")),
+            (Some(_), None) | (None, Some(_)) => {
+                Err(Error::bad_request("both 'alias_name' and 'alias_mount_accessor' needs to be set"))
+            }
             (None, None) => Err(Error::bad_request("query parameter not supplied")),
         }
     }

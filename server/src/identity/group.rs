@@ -10,7 +10,7 @@ use super::{Endpoint, null_if_empty};
 use crate::core::active::Active;
 use crate::core::groups::{Groups, StoredGroup, parents, with_ancestors};
 use crate::framework::Call;
-use crate::logical::{Error, Object, Response};
+use crate::logical::{Error, Response};
 use crate::token::sanitize_policies;
 
 /// Serves reads and lists.
@@ -22,13 +22,7 @@ pub fn read(active: &Active, call: &Call<'_, Endpoint>) -> Result<Option<Respons
     let info = || groups.values().map(|group| (group.id.clone(), summary(&groups, group)));
     Ok(match call.endpoint {
         Endpoint::Groups => Response::list_with_info(info().collect()),
-        Endpoint::GroupNames => {
-            let mut response = Response::list(groups.values().map(|group| group.name.clone()).collect());
-            if let Some(data) = response.as_mut().and_then(|response| response.data.as_mut()) {
-                data.insert("key_info".to_owned(), info().collect::<Object>().into());
-            }
-            response
-        }
+        Endpoint::GroupNames => Response::list(groups.values().map(|group| group.name.clone()).collect()),
         Endpoint::LookupGroup => looked_up(call, &groups)?.map(|group| shown(&groups, group)),
         _ => named(call, &groups)?.map(|group| shown(&groups, group)),
     })

@@ -22,6 +22,7 @@ pub enum Endpoint {
     NewEntity,
     Entities,
     Entity,
+    BatchDelete,
     Names,
     Name,
     Lookup,
@@ -50,6 +51,7 @@ static ROUTER: LazyLock<Router<Endpoint>> = LazyLock::new(|| {
         route("entity", &[Update], &[ENTITY], Endpoint::NewEntity),
         route("entity/id/?", &[List], &[&[]], Endpoint::Entities),
         route("entity/id/{id}", &[Read, Update, Delete], &[ENTITY], Endpoint::Entity),
+        route("entity/batch-delete", &[Update], &[&["entity_ids"]], Endpoint::BatchDelete),
         route("entity/name/?", &[List], &[&[]], Endpoint::Names),
         route("entity/name/{name+}", &[Read, Update, Delete], &[ENTITY], Endpoint::Name),
         route("lookup/entity", &[Update], &[LOOKUP], Endpoint::Lookup),
@@ -82,6 +84,7 @@ pub async fn handle(active: &Arc<Active>, request: &Request) -> Result<Option<Re
             Delete => entity::remove(active, &call).await?,
             _ => entity::named(active, &call)?.map(|entity| shown(active, &entity)),
         },
+        Endpoint::BatchDelete => entity::remove_several(active, &call).await?,
         Endpoint::NewAlias | Endpoint::Alias => match call.operation() {
             Update => alias::write(active, &call).await?,
             Delete => alias::remove(active, &call).await?,
@@ -131,7 +134,7 @@ fn alias_json(active: &Active, entity: &StoredEntity, alias: &StoredAlias) -> Va
     json!({
         "canonical_id": entity.id,
         "creation_time": alias.created.to_string(),
-        "custom_metadata": null_if_empty(json!(alias.custom_metadata)),
+        "custom_metadata": json!(alias.custom_metadata),
         "id": alias.id,
         "last_update_time": alias.updated.to_string(),
         "local": false,
@@ -164,6 +167,9 @@ fn summary(active: &Active, entity: &StoredEntity) -> Value {
             })
         })
         .collect();
+    if aliases.is_empty() {
+        return json!({ "name": entity.name });
+    }
     json!({ "aliases": aliases, "name": entity.name })
 }
 
@@ -172,7 +178,7 @@ fn alias_summary(active: &Active, entity: &StoredEntity, alias: &StoredAlias) ->
     let (path, kind) = mount_of(active, &alias.mount_accessor);
     json!({
         "canonical_id": entity.id,
-        "custom_metadata": null_if_empty(json!(alias.custom_metadata)),
+        "custom_metadata": json!(alias.custom_metadata),
         "local": false,
         "mount_accessor": alias.mount_accessor,
         "mount_path": path,

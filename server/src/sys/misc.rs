@@ -143,7 +143,7 @@ fn ui_mount(active: &Active, call: &Call<'_, Endpoint>) -> Result<Response, Erro
     }
     let mut data = entry.shown();
     if let Value::Object(map) = &mut data {
-        map.insert("path".to_owned(), json!(entry.full_path()));
+        map.insert("path".to_owned(), json!(entry.path));
     }
     Ok(Response::json(data))
 }

@@ -307,13 +307,12 @@ async fn tune(
         Delete => Err(Error::UnsupportedOperation),
         _ => {
             let fields = call.fields();
-            let longest = active.settings.max_lease_ttl;
             if NOT_TUNABLE.iter().any(|path| full_path.starts_with(path)) {
                 return Err(Error::bad_request(format!("cannot tune {full_path:?}")));
             }
             let version = |path: &str| find(active, path).and_then(|mounted| kv_version(&mounted.entry()));
             let before = version(full_path);
-            active.tune(full_path, registry, |entry| apply_tuning(entry, fields, longest)).await?;
+            active.tune(full_path, registry, |entry| apply_tuning(entry, fields)).await?;
             let after = version(full_path);
             let upgraded = after.as_deref() == Some("2") && before != after;
             Ok(upgraded.then(|| {
@@ -335,11 +334,7 @@ fn kv_version(entry: &MountEntry) -> Option<String> {
     (entry.kind == "kv").then(|| version.to_owned())
 }
 
-fn apply_tuning(
-    entry: &mut MountEntry,
-    fields: Fields<'_>,
-    longest: std::time::Duration,
-) -> Result<(), Error> {
+fn apply_tuning(entry: &mut MountEntry, fields: Fields<'_>) -> Result<(), Error> {
     let table = entry.table;
     if table == Table::Secret && fields.has("token_type") {
         return Err(Error::bad_request("'token_type' can only be modified on auth mounts"));
@@ -356,7 +351,6 @@ fn apply_tuning(
             default.as_secs()
         )));
     }
-    check_ttls(&entry.config, longest)?;
     if let Some(lockout) = fields.object("user_lockout_config")?.filter(|given| !given.is_empty()) {
         tune_lockout(entry, &lockout)?;
     }
@@ -407,6 +401,9 @@ fn tune_options(kept: &mut Object, options: Object) -> Result<(), Error> {
 fn tuning(active: &Active, mounted: &Mounted) -> Response {
     let entry = mounted.entry();
     let (default, max) = mount_ttls(mounted.cell(), &active.settings);
+    // What was tuned is shown as it was, held against a limit of the mount's own alone.
+    let tuned = entry.config.default_lease_ttl;
+    let default = if entry.config.max_lease_ttl.is_zero() { default.max(tuned) } else { default };
     let mut data = Object::from_iter([
         ("default_lease_ttl".to_owned(), json!(default.as_secs())),
         ("description".to_owned(), json!(entry.description)),

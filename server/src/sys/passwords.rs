@@ -42,6 +42,14 @@ fn no_policy() -> Error {
 pub async fn handle(active: &Arc<Active>, call: &Call<'_, Endpoint>) -> Result<Option<Response>, Error> {
     let view = view(&active.storage);
     let name = call.path_field("name");
+    // A policy of a name with a slash is none.
+    if call.endpoint == Endpoint::PasswordPolicy && call.request.path.ends_with('/') {
+        return match call.operation() {
+            Read => Err(no_policy()),
+            Delete => Ok(None),
+            _ => Err(Error::UnsupportedPath),
+        };
+    }
     match (call.endpoint, call.operation()) {
         (Endpoint::PasswordPolicies, _) => Ok(Response::list(view.list("")?)),
         (Endpoint::GeneratePassword, _) => {

@@ -28,11 +28,10 @@ pub fn handle(call: &Call<'_, Endpoint>) -> Result<Response, Error> {
 fn random_bytes(call: &Call<'_, Endpoint>) -> Result<Response, Error> {
     let fields = call.fields();
     let given = call.path_field("source");
-    let in_body = fields.string("source")?.unwrap_or_default();
     let of_body = || fields.int("bytes").map(|bytes| bytes.unwrap_or(32));
-    // The first segment is a source or, alone, a size.
+    // The first segment is a source or, alone, a size. What is no name is neither, and counts for nothing.
     let (source, bytes) = match (given, call.path_field("urlbytes")) {
-        ("", _) => (in_body.as_str(), of_body()?),
+        ("", _) => ("platform", of_body()?),
         (source @ ("platform" | "seal" | "all"), "") => (source, of_body()?),
         (bytes, "") => ("platform", size(bytes)?),
         (source, bytes) => (source, size(bytes)?),
@@ -59,6 +58,14 @@ fn random_bytes(call: &Call<'_, Endpoint>) -> Result<Response, Error> {
         response
             .warnings
             .push("no seal/entropy augmentation available, using platform entropy source".to_owned());
+    }
+    // The path has a place for the source: it alone counts.
+    if given.is_empty() && fields.has("source") {
+        response.warnings.push(
+            "Endpoint replaced the value of these parameters with the values captured from the endpoint's path: \
+             [source]"
+                .to_owned(),
+        );
     }
     Ok(response)
 }

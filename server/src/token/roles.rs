@@ -148,6 +148,11 @@ impl Role {
                     "given role path suffix contains invalid characters; must match \\w[\\w-.]+\\w",
                 ));
             }
+            if suffix.contains("..") {
+                return Err(Error::bad_request(
+                    "error registering path suffix: path cannot contain parent references",
+                ));
+            }
             self.path_suffix = suffix;
         }
         if let Some(kind) = fields.string("token_type")? {
@@ -269,7 +274,6 @@ fn is_path_suffix(text: &str) -> bool {
     text.split(|c| !(word(c) || c == '-' || c == '.'))
         .map(|run| run.trim_matches(['-', '.']))
         .any(|run| run.len() >= 3)
-        && !text.contains("..")
 }
 
 fn any_glob(globs: &[String], name: &str) -> bool {

@@ -145,7 +145,7 @@ impl Userpass {
         self.failures.check(&name, &rules, now)?;
         let password = call.fields().string("password")?.unwrap_or_default();
         if password.is_empty() {
-            return Err(Error::internal("missing password"));
+            return Err(Error::bad_request("invalid credentials"));
         }
         let user = self.stored(&name)?;
         let known = user.is_some();

@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Endpoint, Engine, statements};
+use crate::database::cron::Cron;
 use crate::database::plugin::{self, Plugin};
 use crate::database::{PluginError, glob};
 use crate::framework::Call;
-use crate::logical::{Error, Object, Operation, Response};
+use crate::logical::{Error, Fields, Object, Operation, Response};
 use crate::plugin_version;
 
 /// Parameters that are the engine's; the others are handed to the plugin.
-const PARAMETERS: [&str; 7] = [
+const PARAMETERS: [&str; 12] = [
     "name",
     "plugin_name",
     "plugin_version",
@@ -21,6 +22,11 @@ const PARAMETERS: [&str; 7] = [
     "allowed_roles",
     "root_rotation_statements",
     "password_policy",
+    "rotation_period",
+    "rotation_schedule",
+    "rotation_window",
+    "disable_automated_rotation",
+    "skip_static_role_import_rotation",
 ];
 const LITERAL_PASSWORD: &str = "Password found in connection_url, use a templated url to enable root rotation \
                                 and prevent read access to password information.";
@@ -153,6 +159,7 @@ impl Engine {
         if let Some(policy) = fields.string("password_policy")? {
             config.password_policy = policy;
         }
+        let rotates = wants_rotation(fields)?;
         if is_new {
             config.connection_details = Object::new();
         }
@@ -168,11 +175,43 @@ impl Engine {
         if fields.bool("verify_connection")?.unwrap_or(true) {
             opened.verify().await.map_err(creating)?;
         }
+        if rotates {
+            return Err(Error::bad_request(
+                "error registering rotation job: error registering rotation job: rotation manager capabilities \
+                 not supported in Vault community edition",
+            ));
+        }
         self.storage.put_json(&key(name), &config).await?;
         self.instances.put(name, opened);
         let has_password = literal_password(config.detail("connection_url")).is_some();
         Ok(has_password.then(|| Response::warning(LITERAL_PASSWORD)))
     }
+}
+
+/// Whether a request asks for rotations of the connection's own password. Vault's community edition does none.
+fn wants_rotation(fields: Fields<'_>) -> Result<bool, Error> {
+    let schedule = fields.string("rotation_schedule")?;
+    let window = fields.duration("rotation_window")?.is_some_and(|window| window.as_secs() > 0);
+    let period = fields.duration("rotation_period")?.is_some_and(|period| period.as_secs() > 0);
+    let disabled = fields.bool("disable_automated_rotation")?.unwrap_or_default();
+    let text = schedule.as_deref().unwrap_or_default();
+    if !text.is_empty() && period {
+        return Err(Error::bad_request(
+            "mutually exclusive fields rotation_schedule and rotation_period were both specified; only one of \
+             them can be provided",
+        ));
+    }
+    if !text.is_empty() {
+        Cron::parse(text)
+            .map_err(|e| Error::bad_request(format!("failed to parse provided rotation_schedule: {e}")))?;
+    }
+    if window && period {
+        return Err(Error::bad_request("rotation_window does not apply to period"));
+    }
+    if window && schedule.is_none() {
+        return Err(Error::bad_request("cannot use rotation_window without rotation_schedule"));
+    }
+    Ok(!disabled && (period || !text.is_empty()))
 }
 
 /// Versions other than the one built in are not there. Naming that one is the same as naming none.

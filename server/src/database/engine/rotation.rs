@@ -78,7 +78,7 @@ impl Engine {
         let mut schedule = HashMap::new();
         for name in self.storage.list(static_role::PREFIX)? {
             if let Some(role) = self.find_static_role(&name)? {
-                schedule.insert(name, Due::at(role.next_rotation(), None));
+                schedule.insert(name, Due::at(role.next_rotation(self.system.now()), None));
             }
         }
         let mut stale = Vec::new();
@@ -133,11 +133,17 @@ impl Engine {
     async fn rotate_if_due(&self, name: &str) {
         let _lock = self.role_locks.lock(name).await;
         // Somebody may have rotated or deleted it while this waited.
-        let is_due = self.schedule().0.get(name).is_some_and(|due| due.at <= self.system.now());
+        let now = self.system.now();
+        let is_due = self.schedule().0.get(name).is_some_and(|due| due.at <= now);
         if !is_due || self.is_closed() {
             return;
         }
         let result = match self.find_static_role(name) {
+            // Its window closed while this server or the database was away.
+            Ok(Some(role)) if role.missed(now) => {
+                self.schedule_at(name, role.next_rotation(now));
+                Ok(())
+            }
             Ok(Some(mut role)) => self.rotate_and_reschedule(name, &mut role).await,
             Ok(None) => {
                 self.unschedule(name);
@@ -154,7 +160,7 @@ impl Engine {
     pub(super) async fn rotate_and_reschedule(&self, name: &str, role: &mut StaticRole) -> Result<(), Error> {
         let intent = self.schedule().0.get(name).and_then(|due| due.intent.clone());
         let (due, result) = match self.rotate_static(name, role, intent).await {
-            Ok(()) => (Due::at(role.next_rotation(), None), Ok(())),
+            Ok(()) => (Due::at(role.next_rotation(self.system.now()), None), Ok(())),
             Err(RotationError { error, intent }) => {
                 let at = self.system.now().checked_add(RETRY).unwrap_or(Timestamp::MAX);
                 (Due::at(at, intent), Err(error))

@@ -88,6 +88,9 @@ impl KvV2 {
         if version.is_gone(self.system.now()) {
             return Ok(Some(Response::json(metadata).with_status(404)));
         }
+        if call.request.data.get("data").is_some_and(Value::is_null) {
+            return Err(Error::internal("Invalid JSON Patch"));
+        }
         let mut data = self.value(key, info.current)?;
         merge(&mut data, patch);
         self.store_version(key, info, &settings, &data).await

@@ -143,7 +143,7 @@ fn sent_custom(fields: Fields<'_>) -> Result<Option<&Object>, Error> {
     fields.given("custom_metadata").map(|custom| fields.map("custom_metadata", custom)).transpose()
 }
 
-/// Sets back what a patch sends as null.
+/// Sets back what a patch sends as null; a lifetime stays, as in Vault.
 fn reset_nulls(info: &mut KeyInfo, sent: &Object) {
     let is_null = |name: &str| sent.get(name).is_some_and(Value::is_null);
     if is_null("max_versions") {
@@ -151,9 +151,6 @@ fn reset_nulls(info: &mut KeyInfo, sent: &Object) {
     }
     if is_null("cas_required") {
         info.cas_required = false;
-    }
-    if is_null("delete_version_after") {
-        info.delete_version_after = Duration::ZERO;
     }
     if is_null("custom_metadata") {
         info.custom_metadata = None;
@@ -163,6 +160,19 @@ fn reset_nulls(info: &mut KeyInfo, sent: &Object) {
 /// Merges into the custom metadata; null removes a key.
 fn patch_custom(info: &mut KeyInfo, custom: &Object) -> Result<(), Error> {
     let set = custom_metadata(custom, true)?;
+    // What a patch merges is not converted, unlike what is written as a whole.
+    let mut given: Vec<_> = custom.iter().collect();
+    given.sort_by_key(|(key, _)| key.as_str());
+    for (key, value) in given {
+        let kind = match value {
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+            _ => continue,
+        };
+        return Err(Error::internal(format!(
+            "json: cannot unmarshal {kind} into Go struct field .custom_metadata.{key} of type string"
+        )));
+    }
     let mut merged = info.custom_metadata.take().unwrap_or_default();
     merged.retain(|key, _| !custom.get(key).is_some_and(Value::is_null));
     merged.extend(set);

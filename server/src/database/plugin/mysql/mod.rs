@@ -335,12 +335,14 @@ impl Plugin for MySql {
         }
         let values = [("name", username), ("username", username), ("password", password)];
         let default = [DEFAULT_ROTATE.to_owned()];
-        let entries = if statements.is_empty() { &default } else { statements };
+        let is_default = statements.is_empty();
+        let entries = if is_default { &default } else { statements };
         let statements = prepare(entries, &values, Blocks::Split);
         let secrets = [password, self.admin_password.as_str()];
-        self.run(&statements, &secrets, Protocol::Prepared)
-            .await
-            .map_err(|failure| failure.error.during("failed to change password"))
+        self.run(&statements, &secrets, Protocol::Prepared).await.map_err(|failure| {
+            let error = failure.error.during("failed to change password");
+            if is_default { error.without_statement() } else { error }
+        })
     }
 
     fn close(&self) {

@@ -142,7 +142,8 @@ impl Plugin for PostgreSql {
         let default = [DEFAULT_RENEW.to_owned()];
         let entries = if statements.is_empty() { &default } else { statements };
         let statements = prepare(entries, &values, Blocks::KeepWhole);
-        self.transaction(&statements, &[self.admin_password.as_str()]).await
+        let changed = self.transaction(&statements, &[self.admin_password.as_str()]).await;
+        changed.map_err(|error| PluginError::Collected(Box::new(error)))
     }
 
     async fn revoke_user(&self, username: &str, statements: &[String]) -> Result<(), PluginError> {
@@ -169,10 +170,14 @@ impl Plugin for PostgreSql {
         let value = self.password_value(password);
         let values = [("name", username), ("username", username), ("password", value.as_str())];
         let default = [DEFAULT_ROTATE.to_owned()];
-        let entries = if statements.is_empty() { &default } else { statements };
+        let is_default = statements.is_empty();
+        let entries = if is_default { &default } else { statements };
         let statements = prepare(entries, &values, Blocks::KeepWhole);
         let secrets = [password, value.as_str(), self.admin_password.as_str()];
-        self.transaction(&statements, &secrets).await
+        self.transaction(&statements, &secrets).await.map_err(|error| {
+            let error = if is_default { error.without_statement() } else { error };
+            PluginError::Collected(Box::new(error))
+        })
     }
 
     fn close(&self) {
