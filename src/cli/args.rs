@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::Timestamp;
+use vaultlab_server::duration::{self, DurationError};
 
 pub use bench::{BenchArgs, LoadArg};
 
@@ -375,7 +376,11 @@ pub enum EnvFormatArg {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration = vaultlab_server::duration::parse(text).map_err(|error| error.to_string())?;
+    let duration = duration::parse(text).map_err(|error| match error {
+        // The server's words for it are Vault's.
+        DurationError::OutOfRange => "out of range".to_owned(),
+        error => error.to_string(),
+    })?;
     if duration.is_zero() { Err("no time at all".into()) } else { Ok(duration) }
 }
 
@@ -384,7 +389,7 @@ fn parse_moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(moment) = text.parse() {
         return Ok(moment);
     }
-    let ago = vaultlab_server::duration::parse(text)
+    let ago = duration::parse(text)
         .map_err(|_| "write a time as in 2026-11-22T10:00:00Z, or how long ago, as in 10m".to_owned())?;
     Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
 }

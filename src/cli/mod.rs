@@ -101,6 +101,12 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    #[test]
+    fn a_time_that_is_too_long_is_told_so() {
+        let error = Cli::try_parse_from(["vaultlab", "up", "--timeout", "300000d"]).unwrap_err().to_string();
+        assert!(error.contains("'300000d'") && error.contains(": out of range"), "{error}");
+    }
+
     /// docs/cli.md, as the arguments say.
     fn reference() -> String {
         fn section(command: &mut clap::Command, path: &str, text: &mut String) {

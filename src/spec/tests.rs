@@ -426,6 +426,14 @@ fn diagnostics_fit_narrow_terminals() {
     assert!(coloured.contains("\x1b[1;31merror\x1b[0m"));
 }
 
+#[test]
+fn a_duration_that_is_too_long_is_named() {
+    let text = lab_with("port: 5432", "default_ttl: 300000d", "secret_id_ttl: 1h");
+    let error = LabSpec::parse(&text).unwrap_err();
+    let told = |diagnostic: &Diagnostic| diagnostic.message == "the duration `300000d` is out of range";
+    assert!(error.diagnostics().iter().any(told), "{}", error.render(80, false));
+}
+
 /// Text that is nearly a lab file.
 fn nearly_a_lab() -> impl Strategy<Value = String> {
     let good = lab_with("port: 5432", "default_ttl: 5m", "secret_id_ttl: 1h");

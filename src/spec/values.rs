@@ -232,6 +232,11 @@ impl Decode for Ttl {
                 problems.add_help(node.place, message, "Vault counts in seconds");
                 None
             }
+            // The server's words for it are Vault's, and do not name it.
+            Err(duration::DurationError::OutOfRange) => {
+                problems.add(node.place, format!("the duration `{text}` is out of range"));
+                None
+            }
             Err(error) => {
                 let error = error.to_string();
                 let reason = error.strip_prefix("time: ").unwrap_or(&error);
